@@ -1,1 +1,28 @@
-//! rdkafka-otel
+//! Carries OpenTelemetry traces through Kafka records sent and received with rust-rdkafka.
+//!
+#![doc = include_str!("../README.md")]
+//!
+//! # Reading this crate
+//!
+//! A record leaves through `producer` and comes in through `consumer`. Between the two lie
+//! `propagation` (context to headers and back) and `carrier` (how headers are written and read).
+//! `parent` decides where a process span belongs, `error_type` what a failure is called, `client`
+//! which attributes a span gets, `semconv` how they are named; `native` is all there is of
+//! `unsafe`. It knows the OpenTelemetry API and rdkafka, and neither an SDK nor an exporter.
+
+mod carrier;
+mod client;
+mod consumer;
+mod error_type;
+mod native;
+mod parent;
+mod producer;
+mod propagation;
+mod semconv;
+
+pub use carrier::{HeaderExtractor, HeaderInjector, RecordHeaders};
+pub use consumer::TracedConsumer;
+pub use error_type::ErrorType;
+pub use parent::{Parent, ParseParentError};
+pub use producer::TracedProducer;
+pub use propagation::{extract, extract_with, inject, inject_with};

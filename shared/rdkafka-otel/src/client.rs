@@ -1,0 +1,196 @@
+//! What producer and consumer share: the tracer, the attributes that follow from a client's
+//! configuration, and the order in which a span and its attributes come to be.
+//!
+//! Reads the configuration once, when the client is made. Knows neither records nor headers.
+
+use std::sync::Arc;
+
+use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
+use opentelemetry::trace::{Span, SpanBuilder, TraceContextExt, Tracer, TracerProvider};
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
+use rdkafka::ClientConfig;
+
+use crate::semconv;
+
+/// Kafka's port where a bootstrap server is given without one, as librdkafka assumes it.
+const DEFAULT_PORT: u16 = 9092;
+
+/// A key longer than this is not written to a span: keys of received records come from anyone, and
+/// thousands of spans wait in memory for their export.
+const LONGEST_KEY: usize = 1024;
+
+/// The tracer of one Kafka client and what its spans have in common.
+pub(crate) struct Client {
+    tracer: BoxedTracer,
+    client_id: Option<Arc<str>>,
+    consumer_group: Option<Arc<str>>,
+    server: Option<(Arc<str>, u16)>,
+}
+
+impl Client {
+    pub(crate) fn from_config(config: &ClientConfig) -> Self {
+        let scope = InstrumentationScope::builder("rdkafka-otel")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_schema_url(semconv::SCHEMA_URL)
+            .build();
+        Self {
+            tracer: global::tracer_provider().tracer_with_scope(scope),
+            client_id: config.get("client.id").map(Arc::from),
+            consumer_group: config.get("group.id").map(Arc::from),
+            server: config
+                .get("bootstrap.servers")
+                .or_else(|| config.get("metadata.broker.list"))
+                .and_then(only_server),
+        }
+    }
+
+    /// Starts a span. `attributes` are there for the sampler, and are built only if they can
+    /// matter: a parent that was not sampled nearly always decides, and then the span is asked
+    /// before the work is done.
+    pub(crate) fn start(
+        &self,
+        builder: SpanBuilder,
+        parent: &Context,
+        attributes: impl FnOnce() -> Vec<KeyValue>,
+    ) -> BoxedSpan {
+        let parent_span = parent.span();
+        let parent_span = parent_span.span_context();
+        if parent_span.is_valid() && !parent_span.is_sampled() {
+            let mut span = self.tracer.build_with_context(builder, parent);
+            if span.is_recording() {
+                span.set_attributes(attributes());
+            }
+            return span;
+        }
+        self.tracer
+            .build_with_context(builder.with_attributes(attributes()), parent)
+    }
+
+    /// The attributes of any operation on one record, as far as they are known beforehand.
+    pub(crate) fn record_attributes(
+        &self,
+        operation: &'static str,
+        record: &Record<'_>,
+    ) -> Vec<KeyValue> {
+        // Room for all that any span of this crate writes on its own.
+        let mut attributes = Vec::with_capacity(16);
+        attributes.extend([
+            KeyValue::new(semconv::MESSAGING_SYSTEM, "kafka"),
+            KeyValue::new(semconv::MESSAGING_OPERATION_NAME, operation),
+            KeyValue::new(semconv::MESSAGING_OPERATION_TYPE, operation),
+            KeyValue::new(semconv::MESSAGING_DESTINATION_NAME, record.topic.to_owned()),
+        ]);
+        if let Some(partition) = record.partition {
+            attributes.push(partition_id(partition));
+        }
+        if let Some(offset) = record.offset {
+            attributes.push(KeyValue::new(semconv::MESSAGING_KAFKA_OFFSET, offset));
+        }
+        if let Some(group) = &self.consumer_group {
+            attributes.push(KeyValue::new(
+                semconv::MESSAGING_CONSUMER_GROUP_NAME,
+                Arc::clone(group),
+            ));
+        }
+        if let Some(client_id) = &self.client_id {
+            attributes.push(KeyValue::new(
+                semconv::MESSAGING_CLIENT_ID,
+                Arc::clone(client_id),
+            ));
+        }
+        let key = record.key.filter(|key| key.len() <= LONGEST_KEY);
+        if let Some(key) = key.and_then(|key| std::str::from_utf8(key).ok()) {
+            attributes.push(KeyValue::new(
+                semconv::MESSAGING_KAFKA_MESSAGE_KEY,
+                key.to_owned(),
+            ));
+        }
+        if record.is_tombstone {
+            attributes.push(KeyValue::new(
+                semconv::MESSAGING_KAFKA_MESSAGE_TOMBSTONE,
+                true,
+            ));
+        }
+        if let Some((address, port)) = &self.server {
+            attributes.push(KeyValue::new(semconv::SERVER_ADDRESS, Arc::clone(address)));
+            attributes.push(KeyValue::new(semconv::SERVER_PORT, i64::from(*port)));
+        }
+        attributes
+    }
+}
+
+/// The parts of a record that become attributes.
+pub(crate) struct Record<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: Option<i32>,
+    pub(crate) offset: Option<i64>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) is_tombstone: bool,
+}
+
+/// A string in the conventions, because other systems' partitions are not numbers.
+pub(crate) fn partition_id(partition: i32) -> KeyValue {
+    KeyValue::new(
+        semconv::MESSAGING_DESTINATION_PARTITION_ID,
+        partition.to_string(),
+    )
+}
+
+/// Host and port, if the configuration names exactly one bootstrap server. With several, which of
+/// them (or which broker that none of them names) takes the request is not known here, and a guess
+/// would be taken for a fact.
+fn only_server(servers: &str) -> Option<(Arc<str>, u16)> {
+    let mut servers = servers
+        .split(',')
+        .map(str::trim)
+        .filter(|one| !one.is_empty());
+    let (Some(server), None) = (servers.next(), servers.next()) else {
+        return None;
+    };
+    // librdkafka takes `PLAINTEXT://host:port` too.
+    let server = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let (host, port) = match server.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']')?;
+            (host, after.strip_prefix(':'))
+        }
+        None => match server.rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') => (host, Some(port)),
+            // Several colons without brackets: an IPv6 address on the default port.
+            _ => (server, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().ok()?,
+        None => DEFAULT_PORT,
+    };
+    (!host.is_empty()).then(|| (Arc::from(host), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::only_server;
+
+    #[test]
+    fn a_server_is_named_only_where_there_is_one() {
+        let cases = [
+            ("kafka:9093", Some(("kafka", 9093))),
+            ("kafka", Some(("kafka", 9092))),
+            (" kafka:9093 , ", Some(("kafka", 9093))),
+            ("SASL_SSL://kafka:9093", Some(("kafka", 9093))),
+            ("[::1]:9093", Some(("::1", 9093))),
+            ("[::1]", Some(("::1", 9092))),
+            ("::1", Some(("::1", 9092))),
+            ("a:9092,b:9092", None),
+            ("kafka:port", None),
+            ("[::1", None),
+            (":9092", None),
+            ("", None),
+        ];
+        for (servers, expected) in cases {
+            let found = only_server(servers);
+            let found = found.as_ref().map(|(host, port)| (&**host, *port));
+            assert_eq!(found, expected, "{servers:?}");
+        }
+    }
+}

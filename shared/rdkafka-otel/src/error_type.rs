@@ -1,0 +1,150 @@
+//! What a failed operation says on its span: status, `error.type` and an `exception` event.
+//!
+//! Decides the wording only; when an operation has failed is known to `producer.rs` and
+//! `consumer.rs`.
+
+use std::any::{Any, type_name};
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt::Display;
+use std::io;
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::Status;
+use rdkafka::error::KafkaError;
+
+use crate::{native, semconv};
+
+/// The fallback that the conventions define for errors without a class of their own.
+const OTHER: &str = "_OTHER";
+
+/// An error that can name its class for the [`error.type`] attribute.
+///
+/// The name groups failures in queries and metrics, so it must come from a small fixed set: a
+/// variant's name, a protocol's error code. Never a message, an id or a value. What the error
+/// displays becomes the span's status description and the exception's message, so it should hold
+/// nothing that may not leave the process.
+///
+/// ```
+/// use std::borrow::Cow;
+/// use std::fmt;
+/// use rdkafka_otel::ErrorType;
+///
+/// enum ChargeError { Declined { order: u64 } }
+///
+/// impl fmt::Display for ChargeError {
+///     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+///         let ChargeError::Declined { order } = self;
+///         write!(f, "order {order} was declined")
+///     }
+/// }
+///
+/// impl ErrorType for ChargeError {
+///     fn error_type(&self) -> Cow<'static, str> {
+///         let ChargeError::Declined { .. } = self;
+///         "declined".into()
+///     }
+/// }
+/// ```
+///
+/// [`error.type`]: https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/
+pub trait ErrorType: Display {
+    /// The class of this error.
+    fn error_type(&self) -> Cow<'static, str>;
+}
+
+/// librdkafka's name of the error code, such as `_MSG_TIMED_OUT` or `TOPIC_AUTHORIZATION_FAILED`;
+/// `_OTHER` for the errors that rdkafka raises without one.
+impl ErrorType for KafkaError {
+    fn error_type(&self) -> Cow<'static, str> {
+        let code = match self {
+            // The code is there, but `rdkafka_error_code` passes over it.
+            KafkaError::AdminOp(code) => Some(*code),
+            KafkaError::PartitionEOF(_) => Some(rdkafka::error::RDKafkaErrorCode::PartitionEOF),
+            _ => self.rdkafka_error_code(),
+        };
+        code.map_or(OTHER.into(), |code| native::error_name(code).into())
+    }
+}
+
+/// The name of the [`io::ErrorKind`], such as `ConnectionRefused`.
+impl ErrorType for io::Error {
+    fn error_type(&self) -> Cow<'static, str> {
+        format!("{:?}", self.kind()).into()
+    }
+}
+
+impl ErrorType for Infallible {
+    fn error_type(&self) -> Cow<'static, str> {
+        match *self {}
+    }
+}
+
+/// That of the error inside if it is a [`KafkaError`] or an [`io::Error`], `_OTHER` otherwise.
+impl ErrorType for Box<dyn Error + Send + Sync> {
+    fn error_type(&self) -> Cow<'static, str> {
+        if let Some(error) = self.downcast_ref::<KafkaError>() {
+            error.error_type()
+        } else if let Some(error) = self.downcast_ref::<io::Error>() {
+            error.error_type()
+        } else {
+            OTHER.into()
+        }
+    }
+}
+
+/// Always `_OTHER`: a text has no class.
+impl ErrorType for String {
+    fn error_type(&self) -> Cow<'static, str> {
+        OTHER.into()
+    }
+}
+
+/// How an operation failed, ready to be put on its span.
+pub(crate) struct Failure {
+    pub(crate) status: Status,
+    pub(crate) error_type: KeyValue,
+    /// The attributes of the `exception` event, if something was raised.
+    pub(crate) exception: Option<Vec<KeyValue>>,
+}
+
+impl Failure {
+    pub(crate) fn error<E: ErrorType>(error: &E) -> Self {
+        let message = error.to_string();
+        Self::raised(error.error_type(), type_name::<E>(), message)
+    }
+
+    pub(crate) fn panic(payload: &(dyn Any + Send)) -> Self {
+        let message = payload
+            .downcast_ref::<&'static str>()
+            .map(|message| (*message).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "panicked with a payload that is not text".to_owned());
+        Self::raised("panic".into(), "panic", message)
+    }
+
+    /// The future doing the work was dropped before it had finished.
+    pub(crate) fn cancelled() -> Self {
+        Self {
+            status: Status::error("dropped before it had finished"),
+            error_type: KeyValue::new(semconv::ERROR_TYPE, "cancelled"),
+            exception: None,
+        }
+    }
+
+    fn raised(
+        error_type: Cow<'static, str>,
+        exception_type: &'static str,
+        message: String,
+    ) -> Self {
+        Self {
+            status: Status::error(message.clone()),
+            error_type: KeyValue::new(semconv::ERROR_TYPE, error_type),
+            exception: Some(vec![
+                KeyValue::new(semconv::EXCEPTION_TYPE, exception_type),
+                KeyValue::new(semconv::EXCEPTION_MESSAGE, message),
+            ]),
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The sending side: a producer whose `send` span covers a record from the call to the broker's
+//! answer, and whose record carries that span's context.
+//!
+//! Built on rdkafka's [`ThreadedProducer`] and not on its `FutureProducer`, because only the former
+//! lets a span travel with the record to the delivery report. Does not create topics, batch or
+//! retry a failed delivery: that is librdkafka's, and its configuration's, business.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::global::BoxedSpan;
+use opentelemetry::trace::{Span, SpanBuilder, SpanKind, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
+use rdkafka::client::{Client as KafkaClient, DefaultClientContext, OAuthToken};
+use rdkafka::config::{FromClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{
+    BorrowedMessage, DeliveryResult, Headers, OwnedHeaders, OwnedMessage, ToBytes,
+};
+use rdkafka::producer::future_producer::{Delivery, OwnedDeliveryResult};
+use rdkafka::producer::{BaseRecord, FutureRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::util::Timeout;
+use rdkafka::{ClientConfig, ClientContext, Message, Statistics, Timestamp};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use crate::client::{Client, Record, partition_id};
+use crate::error_type::Failure;
+use crate::{propagation, semconv};
+
+/// The first pause before a record is offered to a full queue again; it doubles up to the second.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// A Kafka producer that traces what it sends. Takes the place of rdkafka's `FutureProducer`: same
+/// records, same [`send`](Self::send), same result.
+///
+/// A span `send {topic}` of kind PRODUCER starts with the call, as a child of the current
+/// [`Context`]'s span, and ends when the delivery report arrives: with partition and offset, or
+/// with the error. Its context replaces whatever trace context the record's headers held; all
+/// other headers are kept as they are. Attributes follow the [messaging conventions for Kafka],
+/// version 1.44. `server.address` and `server.port` are those of the bootstrap server if the
+/// configuration names exactly one, and absent otherwise. A key is recorded if it is UTF-8 and at
+/// most 1024 bytes long.
+///
+/// The tracer comes from the global provider when the producer is made, so install the SDK first.
+/// Without an SDK no span is made, and a trace context that is current is still passed on in the
+/// headers. Under [`Context::with_telemetry_suppressed`] records go out as they are.
+///
+/// Cheap to clone; all clones share one client. Dropping the last one gives up on records that are
+/// still queued (their spans end with `_PURGE_QUEUE`) and may block for up to half a second: call
+/// [`flush`](Self::flush) first.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use rdkafka::ClientConfig;
+/// use rdkafka::producer::FutureRecord;
+/// use rdkafka_otel::TracedProducer;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = ClientConfig::new();
+/// config.set("bootstrap.servers", "localhost:9092");
+/// let producer = TracedProducer::from_config(&config)?;
+///
+/// let record = FutureRecord::to("orders").key("c-7").payload("{}");
+/// let delivery = producer
+///     .send(record, Duration::from_secs(5))
+///     .await
+///     .map_err(|(error, _record)| error)?;
+/// println!("partition {}, offset {}", delivery.partition, delivery.offset);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [messaging conventions for Kafka]: https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
+#[must_use = "dropping the producer stops its polling thread"]
+pub struct TracedProducer<C: ClientContext + 'static = DefaultClientContext> {
+    producer: ThreadedProducer<DeliveryContext<C>>,
+    client: Arc<Client>,
+}
+
+impl<C: ClientContext + 'static> Clone for TracedProducer<C> {
+    fn clone(&self) -> Self {
+        Self {
+            producer: self.producer.clone(),
+            client: Arc::clone(&self.client),
+        }
+    }
+}
+
+impl TracedProducer {
+    /// A producer with this configuration.
+    ///
+    /// # Errors
+    ///
+    /// If librdkafka refuses the configuration.
+    pub fn from_config(config: &ClientConfig) -> KafkaResult<Self> {
+        Self::from_config_and_context(config, DefaultClientContext)
+    }
+}
+
+impl<C: ClientContext + 'static> TracedProducer<C> {
+    /// A producer with this configuration, whose log lines, statistics, errors and token requests
+    /// go to `context`.
+    ///
+    /// # Errors
+    ///
+    /// If librdkafka refuses the configuration.
+    pub fn from_config_and_context(config: &ClientConfig, context: C) -> KafkaResult<Self> {
+        Ok(Self {
+            producer: ThreadedProducer::from_config_and_context(config, DeliveryContext(context))?,
+            client: Arc::new(Client::from_config(config)),
+        })
+    }
+
+    /// Sends a record and waits for the delivery report.
+    ///
+    /// While librdkafka's queue is full the record is offered again, for up to `queue_timeout`.
+    /// From then on `delivery.timeout.ms` bounds the wait. Needs a Tokio runtime with its timer.
+    ///
+    /// # Errors
+    ///
+    /// What librdkafka reports, with the record as it would have been sent:
+    /// [`RDKafkaErrorCode::QueueFull`] if the queue stayed full, otherwise the reason for which the
+    /// record was not delivered.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before the record is queued, it is not sent, and the span ends with the `error.type`
+    /// `cancelled`. Dropped after that, only the answer is lost: the record is sent and the span
+    /// ends with its delivery report.
+    pub async fn send<K, P>(
+        &self,
+        record: FutureRecord<'_, K, P>,
+        queue_timeout: impl Into<Timeout>,
+    ) -> OwnedDeliveryResult
+    where
+        K: ToBytes + ?Sized,
+        P: ToBytes + ?Sized,
+    {
+        self.send_with(record, queue_timeout, []).await
+    }
+
+    /// [`send`](Self::send) with attributes of the application's own on the span, such as an order
+    /// id.
+    ///
+    /// They are taken only if the span may be recorded; below a parent that is not sampled the
+    /// iterator is never asked. They are added as they are: the SDK does not remove duplicates, so
+    /// leave the conventions' names to this crate.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_with<K, P>(
+        &self,
+        mut record: FutureRecord<'_, K, P>,
+        queue_timeout: impl Into<Timeout>,
+        attributes: impl IntoIterator<Item = KeyValue>,
+    ) -> OwnedDeliveryResult
+    where
+        K: ToBytes + ?Sized,
+        P: ToBytes + ?Sized,
+    {
+        let queue_timeout = queue_timeout.into();
+        let (report, reported) = oneshot::channel();
+        let span = self.start(&mut record, attributes);
+        let (topic, partition) = (record.topic, record.partition);
+        let (key, payload, timestamp) = (record.key, record.payload, record.timestamp);
+
+        let queued = self.enqueue(
+            BaseRecord {
+                topic,
+                partition,
+                payload,
+                key,
+                timestamp,
+                headers: record.headers,
+                delivery_opaque: Box::new(InFlight {
+                    span,
+                    partition_is_known: partition.is_some(),
+                    report: Some(report),
+                }),
+            },
+            queue_timeout,
+        );
+        let (error, headers) = match queued.await {
+            Ok(()) => match reported.await {
+                Ok(result) => return result,
+                // Every queued record is reported on while the client lives, and `self` keeps it.
+                Err(_) => (KafkaError::Canceled, None),
+            },
+            Err((error, headers)) => (error, headers),
+        };
+        let unsent = OwnedMessage::new(
+            payload.map(|payload| payload.to_bytes().to_vec()),
+            key.map(|key| key.to_bytes().to_vec()),
+            topic.to_owned(),
+            timestamp.map_or(Timestamp::NotAvailable, Timestamp::CreateTime),
+            partition.unwrap_or(-1),
+            0,
+            headers,
+        );
+        Err((error, unsent))
+    }
+
+    /// Waits until every queued record is delivered or has failed. Blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`KafkaError::Flush`] if records are left after `timeout`.
+    pub fn flush(&self, timeout: impl Into<Timeout>) -> KafkaResult<()> {
+        self.producer.flush(timeout)
+    }
+
+    /// The Kafka client underneath, for metadata, watermarks and fatal errors.
+    pub fn client(&self) -> &KafkaClient<impl ClientContext + use<C>> {
+        self.producer.client()
+    }
+
+    /// Starts the span, puts its context into the headers, and hands it back if it is recorded.
+    fn start<K, P>(
+        &self,
+        record: &mut FutureRecord<'_, K, P>,
+        attributes: impl IntoIterator<Item = KeyValue>,
+    ) -> Option<BoxedSpan>
+    where
+        K: ToBytes + ?Sized,
+        P: ToBytes + ?Sized,
+    {
+        let parent = Context::current();
+        if parent.is_telemetry_suppressed() {
+            return None;
+        }
+        let builder =
+            SpanBuilder::from_name(format!("send {}", record.topic)).with_kind(SpanKind::Producer);
+        let span = self.client.start(builder, &parent, || {
+            let mut all = self.client.record_attributes(
+                "send",
+                &Record {
+                    topic: record.topic,
+                    partition: record.partition,
+                    offset: None,
+                    key: record.key.map(ToBytes::to_bytes),
+                    is_tombstone: record.payload.is_none(),
+                },
+            );
+            all.extend(attributes);
+            all
+        });
+
+        let cx = parent.with_remote_span_context(span.span_context().clone());
+        let mut headers = record.headers.take().unwrap_or_default();
+        propagation::inject(&cx, &mut headers);
+        record.headers = (headers.count() > 0).then_some(headers);
+
+        span.is_recording().then_some(span)
+    }
+
+    /// Puts a record into librdkafka's queue; if that fails for good, ends its span and hands back
+    /// its headers.
+    async fn enqueue<K, P>(
+        &self,
+        mut record: BaseRecord<'_, K, P, Box<InFlight>>,
+        timeout: Timeout,
+    ) -> Result<(), (KafkaError, Option<OwnedHeaders>)>
+    where
+        K: ToBytes + ?Sized,
+        P: ToBytes + ?Sized,
+    {
+        let started = Instant::now();
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let (error, refused) = match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err(refusal) => refusal,
+            };
+            let left = match timeout {
+                Timeout::Never => LONGEST_PAUSE,
+                Timeout::After(timeout) => timeout.saturating_sub(started.elapsed()),
+            };
+            let is_full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+            if !is_full || left.is_zero() {
+                refused.delivery_opaque.fail(&error);
+                return Err((error, refused.headers));
+            }
+            record = refused;
+            sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+impl FromClientConfig for TracedProducer {
+    fn from_config(config: &ClientConfig) -> KafkaResult<Self> {
+        TracedProducer::from_config(config)
+    }
+}
+
+impl<C: ClientContext + 'static> FromClientConfigAndContext<C> for TracedProducer<C> {
+    fn from_config_and_context(config: &ClientConfig, context: C) -> KafkaResult<Self> {
+        TracedProducer::from_config_and_context(config, context)
+    }
+}
+
+/// What travels with a record through librdkafka and comes back with its delivery report.
+struct InFlight {
+    /// There if the span is recorded.
+    span: Option<BoxedSpan>,
+    /// Whether the caller chose the partition, which is then among the span's attributes already.
+    partition_is_known: bool,
+    report: Option<oneshot::Sender<OwnedDeliveryResult>>,
+}
+
+impl InFlight {
+    /// Ends the span with what the broker said, then answers the sender if it still waits.
+    fn settle(mut self, result: &DeliveryResult<'_>) {
+        if let Some(mut span) = self.span.take() {
+            let record = match result {
+                Ok(record) => record,
+                Err((error, record)) => {
+                    set_failure(&mut span, Failure::error(error));
+                    record
+                }
+            };
+            self.set_position(&mut span, record);
+            span.end();
+        }
+        if let Some(report) = self.report.take() {
+            let result = match result {
+                Ok(record) => Ok(Delivery {
+                    partition: record.partition(),
+                    offset: record.offset(),
+                    timestamp: record.timestamp(),
+                }),
+                Err((error, record)) => Err((error.clone(), record.detach())),
+            };
+            // The sender may have stopped waiting; the record is sent all the same.
+            drop(report.send(result));
+        }
+    }
+
+    /// librdkafka writes a negative number for a partition that was never chosen, and for an offset
+    /// that no broker gave, as with `acks=0`.
+    fn set_position(&self, span: &mut BoxedSpan, record: &BorrowedMessage<'_>) {
+        if !self.partition_is_known && record.partition() >= 0 {
+            span.set_attribute(partition_id(record.partition()));
+        }
+        if record.offset() >= 0 {
+            span.set_attribute(KeyValue::new(
+                semconv::MESSAGING_KAFKA_OFFSET,
+                record.offset(),
+            ));
+        }
+    }
+
+    /// Ends the span of a record that never reached the queue.
+    fn fail(mut self, error: &KafkaError) {
+        if let Some(mut span) = self.span.take() {
+            set_failure(&mut span, Failure::error(error));
+            span.end();
+        }
+    }
+}
+
+impl Drop for InFlight {
+    /// Only a span without an outcome is left here: its future was dropped while it waited for
+    /// room in the queue.
+    fn drop(&mut self) {
+        if let Some(mut span) = self.span.take() {
+            set_failure(&mut span, Failure::cancelled());
+            span.end();
+        }
+    }
+}
+
+fn set_failure(span: &mut BoxedSpan, failure: Failure) {
+    span.set_status(failure.status);
+    span.set_attribute(failure.error_type);
+    if let Some(exception) = failure.exception {
+        span.add_event(semconv::EXCEPTION_EVENT, exception);
+    }
+}
+
+/// Receives delivery reports, and passes everything else on to the application's context.
+struct DeliveryContext<C>(C);
+
+impl<C: ClientContext + 'static> ProducerContext for DeliveryContext<C> {
+    type DeliveryOpaque = Box<InFlight>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, in_flight: Box<InFlight>) {
+        in_flight.settle(result);
+    }
+}
+
+impl<C: ClientContext> ClientContext for DeliveryContext<C> {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = C::ENABLE_REFRESH_OAUTH_TOKEN;
+
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, log_message: &str) {
+        self.0.log(level, fac, log_message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.0.stats(statistics);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.0.stats_raw(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+
+    fn generate_oauth_token(
+        &self,
+        oauthbearer_config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn Error>> {
+        self.0.generate_oauth_token(oauthbearer_config)
+    }
+}
