@@ -1,0 +1,73 @@
+//! Puts records that cannot be handled on `orders.dlq`: key, payload and headers as they came,
+//! byte for byte, and why in headers added at the end.
+//!
+//! The trace context in the headers is the one exception: it becomes that of the send to the
+//! dead-letter topic, which is in the same trace.
+
+use crate::process::ProcessError;
+use opentelemetry::KeyValue;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Message, OwnedHeaders};
+use rdkafka::producer::FutureRecord;
+use rdkafka_otel::{ErrorType, TracedProducer};
+use service::kafka::KafkaSettings;
+use std::time::Duration;
+
+pub(crate) struct DeadLetters {
+    producer: TracedProducer,
+    topic: String,
+    timeout: Duration,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(producer: TracedProducer, kafka: &KafkaSettings) -> Self {
+        Self {
+            producer,
+            topic: kafka.topics.orders_dlq.clone(),
+            timeout: kafka.send_timeout,
+        }
+    }
+
+    /// Returns once the broker has the record.
+    pub(crate) async fn send(
+        &self,
+        record: &BorrowedMessage<'_>,
+        reason: &ProcessError,
+        identity: &[KeyValue],
+    ) -> Result<(), KafkaError> {
+        let headers = record
+            .headers()
+            .map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
+        let mut letter =
+            FutureRecord::<[u8], [u8]>::to(&self.topic).headers(explained(headers, record, reason));
+        letter.key = record.key();
+        letter.payload = record.payload();
+        self.producer
+            .send_with(letter, self.timeout, identity.iter().cloned())
+            .await
+            .map(|_| ())
+            .map_err(|(error, _)| error)
+    }
+}
+
+/// Where the record came from and why it is here. The reason quotes nothing of the payload.
+fn explained(
+    headers: OwnedHeaders,
+    record: &BorrowedMessage<'_>,
+    reason: &ProcessError,
+) -> OwnedHeaders {
+    [
+        ("dead-letter.error-type", reason.error_type().into_owned()),
+        ("dead-letter.reason", reason.to_string()),
+        ("dead-letter.topic", record.topic().to_owned()),
+        ("dead-letter.partition", record.partition().to_string()),
+        ("dead-letter.offset", record.offset().to_string()),
+    ]
+    .iter()
+    .fold(headers, |headers, (key, value)| {
+        headers.insert(Header {
+            key,
+            value: Some(value),
+        })
+    })
+}

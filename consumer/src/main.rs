@@ -1,0 +1,5 @@
+//! The `order-processor` process; see the library.
+
+fn main() -> std::process::ExitCode {
+    service::main::<order_processor::OrderProcessor>()
+}

@@ -1,0 +1,44 @@
+//! The member of the group: subscribes to `orders` and hands each record to `process`.
+
+use crate::config::Config;
+use crate::process::Processor;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaResult;
+use rdkafka_otel::TracedConsumer;
+use service::kafka::Membership;
+use service::record_loop;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct Worker {
+    consumer: TracedConsumer<Membership>,
+    processor: Processor,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        config: &Config,
+        processor: Processor,
+        membership: Membership,
+    ) -> KafkaResult<Self> {
+        let settings = config.kafka.consumer("order-processor", &config.group);
+        let consumer = TracedConsumer::from_config_and_context(&settings, membership)?
+            .with_parent(config.process_parent);
+        consumer
+            .consumer()
+            .subscribe(&[&config.kafka.topics.orders])?;
+        Ok(Self {
+            consumer,
+            processor,
+        })
+    }
+
+    pub(crate) async fn run(&self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        record_loop::run(
+            &self.consumer,
+            async |record| self.processor.process(record).await,
+            shutdown,
+        )
+        .await?;
+        Ok(())
+    }
+}

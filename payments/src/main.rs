@@ -1,0 +1,5 @@
+//! The `payments` process; see the library.
+
+fn main() -> std::process::ExitCode {
+    service::main::<payments::Payments>()
+}
