@@ -1,10 +1,11 @@
 //! Holds a trace against an expected text, and says the difference as people read differences.
 //!
-//! It decides nothing that [`text`](crate::text) has not defined: the lines agree or they do not.
+//! It decides nothing that `text` has not defined: the lines agree or they do not.
 
 use std::fmt::Write as _;
 
-use crate::text::{ExpectedError, Item, Line, parse};
+use crate::expected::{ExpectedError, parse};
+use crate::text::{Item, Line};
 use crate::trace::Trace;
 use crate::tree::lines;
 

@@ -31,6 +31,7 @@
 //! runs, or are better asserted once than in every line.
 
 mod compare;
+mod expected;
 mod literal;
 mod otlp_json;
 #[cfg(feature = "sdk")]
@@ -40,7 +41,7 @@ mod trace;
 mod tree;
 
 pub use compare::{Mismatch, compare};
+pub use expected::{ExpectedError, outline};
 pub use otlp_json::OtlpJsonError;
-pub use text::{ExpectedError, outline};
 pub use trace::{Event, Kind, Link, Span, Status, Trace, Value};
 pub use tree::render;

@@ -1,6 +1,8 @@
 //! The canonical text by example: what is written, what is accepted, what is refused and how that
 //! is said.
 
+#![allow(clippy::panic, reason = "a helper of tests fails the test")]
+
 use std::collections::BTreeMap;
 
 use trace_tree::{
@@ -195,7 +197,8 @@ fn a_difference_shows_the_tree_and_the_lines() {
 
 #[test]
 fn every_single_change_of_the_trace_is_a_difference() {
-    let changes: [(&str, fn(&mut Trace)); 22] = [
+    type Change = (&'static str, fn(&mut Trace));
+    let changes: [Change; 22] = [
         ("service", |t| t.spans[0].service = "payments".to_owned()),
         ("name", |t| t.spans[0].name = "process order".to_owned()),
         ("kind", |t| t.spans[0].kind = Kind::Internal),
