@@ -1,0 +1,61 @@
+//! The viewer as a program of its own: options in, addresses printed, served until it is told to
+//! stop. Everything else is in the library.
+
+use std::io::Write as _;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use viewer::{Config, Viewer};
+
+/// Takes traces over OTLP, keeps them in memory, and answers Jaeger's query API v3.
+#[derive(Parser)]
+#[command(name = "viewer", version)]
+struct Command {
+    #[command(flatten)]
+    config: Config,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let command = Command::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    // Before the addresses are printed: whoever reads them may send the signal at once.
+    let shutdown = shutdown_signal()?;
+    let viewer = Viewer::bind(command.config).await?;
+    // A closed standard output is no reason not to serve.
+    _ = write!(
+        std::io::stdout(),
+        "viewer listening on http://{}\nviewer takes OTLP/HTTP on http://{}\nviewer takes OTLP/gRPC on http://{}\n",
+        viewer.listen_addr(),
+        viewer.otlp_http_addr(),
+        viewer.otlp_grpc_addr(),
+    );
+    viewer.serve(shutdown).await;
+    Ok(())
+}
+
+/// Ctrl-C, and what service managers send.
+#[cfg(unix)]
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Ctrl-C.
+#[cfg(not(unix))]
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    Ok(async {
+        _ = tokio::signal::ctrl_c().await;
+    })
+}
