@@ -18,6 +18,7 @@ mod native;
 mod parent;
 mod producer;
 mod propagation;
+mod raw_headers;
 mod semconv;
 
 pub use carrier::{HeaderExtractor, HeaderInjector, RecordHeaders};
@@ -26,3 +27,4 @@ pub use error_type::ErrorType;
 pub use parent::{Parent, ParseParentError};
 pub use producer::TracedProducer;
 pub use propagation::{extract, extract_with, inject, inject_with};
+pub use raw_headers::raw_headers;

@@ -1,1 +1,20 @@
-//! throughline
+//! The showcase: the whole pipeline on one machine with one command, and the commands to use it.
+//!
+//! `cargo run` starts an embedded broker, the viewer and the services, each as a process of its
+//! own, posts an order and prints its trace. The other commands post orders, print traces and show
+//! records.
+//!
+//! It is a library so that the end-to-end tests start the very stack that people start. Not here:
+//! any behaviour of a service; what a demonstration needs is handed to it in its environment.
+
+pub mod broker;
+pub mod child;
+pub mod cli;
+pub mod query;
+pub mod stack;
+
+mod order;
+mod tail;
+mod topics;
+mod trace_view;
+mod up;

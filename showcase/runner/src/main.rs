@@ -1,2 +1,5 @@
-//! throughline
-fn main() {}
+//! The `throughline` command; see the library.
+
+fn main() -> std::process::ExitCode {
+    throughline::cli::main()
+}
