@@ -212,3 +212,6 @@ mod sealed {
     impl Sealed for rdkafka::message::BorrowedHeaders {}
     impl Sealed for rdkafka::message::OwnedHeaders {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,10 +209,13 @@ impl<C: ConsumerContext + 'static> TracedConsumer<C> {
             ambient_span.as_ref(),
             age.as_ref().map(|age| age.waited),
         );
+        // Not `base` for a root: to the SDK's parent-based sampler an invalid span is a parent that
+        // was not sampled.
+        let no_parent = Context::new();
         let parent = match placement {
             Placement::UnderCreation => &carried,
             Placement::UnderAmbient => ambient,
-            Placement::Root => &base,
+            Placement::Root => &no_parent,
         };
         let unused_ambient = ambient_span.filter(|_| placement != Placement::UnderAmbient);
         let links = creation
@@ -362,3 +365,6 @@ impl Drop for ProcessSpan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

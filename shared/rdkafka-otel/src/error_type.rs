@@ -148,3 +148,62 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::error::RDKafkaErrorCode;
+
+    #[test]
+    fn kafka_errors_have_librdkafkas_names() {
+        let nul = std::ffi::CString::new("a\0b").unwrap_err();
+        let cases = [
+            (
+                KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut),
+                "_MSG_TIMED_OUT",
+            ),
+            (
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull),
+                "_QUEUE_FULL",
+            ),
+            (
+                KafkaError::MessageProduction(RDKafkaErrorCode::UnknownTopicOrPartition),
+                "UNKNOWN_TOPIC_OR_PART",
+            ),
+            (
+                KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut),
+                "_TIMED_OUT",
+            ),
+            (
+                KafkaError::AdminOp(RDKafkaErrorCode::TopicAlreadyExists),
+                "TOPIC_ALREADY_EXISTS",
+            ),
+            (KafkaError::Global(RDKafkaErrorCode::Unknown), "UNKNOWN"),
+            (KafkaError::PartitionEOF(3), "_PARTITION_EOF"),
+            (KafkaError::Canceled, "_OTHER"),
+            (KafkaError::Seek("a text".to_owned()), "_OTHER"),
+            (KafkaError::Nul(nul), "_OTHER"),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(error.error_type(), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn other_errors_have_a_small_set_of_names() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let boxed: [(Box<dyn Error + Send + Sync>, &str); 3] = [
+            (Box::new(refused()), "ConnectionRefused"),
+            (
+                Box::new(KafkaError::Flush(RDKafkaErrorCode::Fatal)),
+                "_FATAL",
+            ),
+            ("order 4711 was declined".into(), "_OTHER"),
+        ];
+        assert_eq!(refused().error_type(), "ConnectionRefused");
+        assert_eq!("order 4711 was declined".to_owned().error_type(), "_OTHER");
+        for (error, expected) in boxed {
+            assert_eq!(error.error_type(), expected, "{error}");
+        }
+    }
+}

@@ -5,7 +5,8 @@
 //! # Reading this crate
 //!
 //! A record leaves through `producer` and comes in through `consumer`. Between the two lie
-//! `propagation` (context to headers and back) and `carrier` (how headers are written and read).
+//! `propagation` (context to headers and back) and `carrier` (how headers are written and read);
+//! `raw_headers` shows them to code that does not propagate.
 //! `parent` decides where a process span belongs, `error_type` what a failure is called, `client`
 //! which attributes a span gets, `semconv` how they are named; `native` is all there is of
 //! `unsafe`. It knows the OpenTelemetry API and rdkafka, and neither an SDK nor an exporter.

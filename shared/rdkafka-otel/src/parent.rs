@@ -139,3 +139,119 @@ impl Parent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
+
+    fn span_context(id: u64) -> SpanContext {
+        SpanContext::new(
+            TraceId::from(u128::from(id)),
+            SpanId::from(id),
+            TraceFlags::SAMPLED,
+            false,
+            TraceState::NONE,
+        )
+    }
+
+    #[test]
+    fn the_policy_chooses_one_place() {
+        use Placement::{Root, UnderAmbient, UnderCreation};
+        let limit = Parent::ByAge(Duration::from_secs(30));
+        let (young, old) = (Duration::from_secs(30), Duration::from_millis(30_001));
+        // Policy, age; with both spans, with the creation context only, ambient only, neither.
+        let cases = [
+            (
+                Parent::Auto,
+                None,
+                [UnderAmbient, UnderCreation, UnderAmbient, Root],
+            ),
+            (
+                Parent::CreationContext,
+                None,
+                [UnderCreation, UnderCreation, UnderAmbient, Root],
+            ),
+            (Parent::Link, None, [UnderAmbient, Root, UnderAmbient, Root]),
+            (
+                limit,
+                None,
+                [UnderCreation, UnderCreation, UnderAmbient, Root],
+            ),
+            (
+                limit,
+                Some(young),
+                [UnderCreation, UnderCreation, UnderAmbient, Root],
+            ),
+            (limit, Some(old), [Root, Root, UnderAmbient, Root]),
+            (
+                Parent::Auto,
+                Some(old),
+                [UnderAmbient, UnderCreation, UnderAmbient, Root],
+            ),
+        ];
+        let (creation, ambient) = (span_context(1), span_context(2));
+        for (policy, waited, expected) in cases {
+            let found = [
+                policy.place(Some(&creation), Some(&ambient), waited),
+                policy.place(Some(&creation), None, waited),
+                policy.place(None, Some(&ambient), waited),
+                policy.place(None, None, waited),
+            ];
+            assert_eq!(found, expected, "{policy} after {waited:?}");
+        }
+    }
+
+    #[test]
+    fn policies_are_read_and_printed() {
+        let cases = [
+            ("auto", Parent::Auto),
+            ("creation-context", Parent::CreationContext),
+            ("link", Parent::Link),
+            ("by-age:30s", Parent::ByAge(Duration::from_secs(30))),
+            ("by-age:1500ms", Parent::ByAge(Duration::from_millis(1500))),
+            ("by-age:0s", Parent::ByAge(Duration::ZERO)),
+        ];
+        for (text, policy) in cases {
+            assert_eq!(text.parse(), Ok(policy));
+            assert_eq!(policy.to_string(), text);
+        }
+        assert_eq!(
+            "by-age:2000ms".parse(),
+            Ok(Parent::ByAge(Duration::from_secs(2)))
+        );
+        assert_eq!(Parent::default(), Parent::Auto);
+    }
+
+    #[test]
+    fn other_texts_are_refused_and_told_what_is_right() {
+        for text in [
+            "",
+            "Auto",
+            " auto",
+            "links",
+            "by-age",
+            "by-age:",
+            "by-age:s",
+            "by-age:ms",
+            "by-age:30",
+            "by-age:30m",
+            "by-age:-1s",
+            "by-age:+1s",
+            "by-age:1.5s",
+            "by-age: 1s",
+            "by-age:1 s",
+            "by-age:99999999999999999999s",
+            "by-age:٣s",
+        ] {
+            let error = text.parse::<Parent>().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "unknown parent policy {text:?}: expected `auto`, `creation-context`, `link`, \
+                     or `by-age:` and a whole number of `s` or `ms`, such as `by-age:30s`"
+                )
+            );
+        }
+    }
+}

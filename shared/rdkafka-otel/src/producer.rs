@@ -49,7 +49,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// headers. Under [`Context::with_telemetry_suppressed`] records go out as they are.
 ///
 /// Cheap to clone; all clones share one client. Dropping the last one gives up on records that are
-/// still queued (their spans end with `_PURGE_QUEUE`) and may block for up to half a second: call
+/// still queued (their spans end with `_PURGE_QUEUE`) and blocks, for well under a second: call
 /// [`flush`](Self::flush) first.
 ///
 /// ```no_run
@@ -423,3 +423,6 @@ impl<C: ClientContext> ClientContext for DeliveryContext<C> {
         self.0.generate_oauth_token(oauthbearer_config)
     }
 }
+
+#[cfg(test)]
+mod tests;

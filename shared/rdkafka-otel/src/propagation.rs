@@ -86,3 +86,6 @@ fn read(
     let _current = base.clone().attach();
     propagator.extract_with_context(base, &HeaderExtractor::new(headers))
 }
+
+#[cfg(test)]
+mod tests;

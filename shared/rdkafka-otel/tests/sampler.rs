@@ -1,0 +1,179 @@
+//! What a sampler is shown before it decides, and that a sampler which records what its parent did
+//! not still gets whole spans.
+
+#![allow(clippy::unwrap_used, reason = "only tests call these")]
+
+mod stage;
+
+use std::io;
+use std::sync::{LazyLock, Mutex};
+
+use opentelemetry::trace::{
+    FutureExt, Link, SpanContext, SpanKind, TraceFlags, TraceId, TraceState,
+};
+use opentelemetry::{Context, Key, KeyValue, global};
+use opentelemetry_sdk::trace::{
+    InMemorySpanExporter, SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample,
+    SpanData,
+};
+use rdkafka::Timestamp;
+use rdkafka::message::OwnedMessage;
+use rdkafka::producer::FutureRecord;
+use rdkafka_otel::{TracedConsumer, TracedProducer};
+use stage::{Broker, WAIT, config, nowhere, remote, under, unique, with_traceparent};
+
+/// Name, attribute keys and linked contexts at the start of a span.
+type Shown = (String, Vec<Key>, Vec<SpanContext>);
+
+static SHOWN: Mutex<Vec<Shown>> = Mutex::new(Vec::new());
+
+/// Takes every span, whatever its parent says.
+#[derive(Clone, Debug)]
+struct TakesAll;
+
+impl ShouldSample for TakesAll {
+    fn should_sample(
+        &self,
+        _parent: Option<&Context>,
+        _trace_id: TraceId,
+        name: &str,
+        _kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let keys = attributes.iter().map(|one| one.key.clone()).collect();
+        let links = links.iter().map(|link| link.span_context.clone()).collect();
+        SHOWN.lock().unwrap().push((name.to_owned(), keys, links));
+        SamplingResult {
+            decision: SamplingDecision::RecordAndSample,
+            attributes: Vec::new(),
+            trace_state: TraceState::NONE,
+        }
+    }
+}
+
+static EXPORTER: LazyLock<InMemorySpanExporter> = LazyLock::new(|| {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder()
+        .with_sampler(TakesAll)
+        .with_simple_exporter(exporter.clone())
+        .build();
+    global::set_tracer_provider(provider);
+    stage::install_propagator();
+    exporter
+});
+
+fn span(name: &str) -> SpanData {
+    let mut spans = EXPORTER.get_finished_spans().unwrap();
+    spans.retain(|span| span.name == name);
+    assert_eq!(spans.len(), 1);
+    spans.remove(0)
+}
+
+fn shown(name: &str) -> (Vec<String>, Vec<SpanContext>) {
+    let shown = SHOWN.lock().unwrap();
+    let (_, keys, links) = shown.iter().find(|(shown, ..)| shown == name).unwrap();
+    (keys.iter().map(Key::to_string).collect(), links.clone())
+}
+
+fn keys(span: &SpanData) -> Vec<String> {
+    span.attributes
+        .iter()
+        .map(|one| one.key.to_string())
+        .collect()
+}
+
+const SEND: [&str; 7] = [
+    "messaging.system",
+    "messaging.operation.name",
+    "messaging.operation.type",
+    "messaging.destination.name",
+    "messaging.kafka.message.key",
+    "server.address",
+    "server.port",
+];
+
+const PROCESS: [&str; 10] = [
+    "messaging.system",
+    "messaging.operation.name",
+    "messaging.operation.type",
+    "messaging.destination.name",
+    "messaging.destination.partition.id",
+    "messaging.kafka.offset",
+    "messaging.consumer.group.name",
+    "messaging.client.id",
+    "server.address",
+    "server.port",
+];
+
+const DELIVERY: [&str; 2] = [
+    "messaging.destination.partition.id",
+    "messaging.kafka.offset",
+];
+
+#[tokio::test]
+async fn of_a_send_span() {
+    LazyLock::force(&EXPORTER);
+    let broker = Broker::mock();
+    let mut config = broker.config();
+    let producer = TracedProducer::from_config(config.remove("client.id")).unwrap();
+    let app = || [KeyValue::new("app.order.id", "4711")];
+
+    for (flags, at_start) in [
+        (Some(TraceFlags::SAMPLED), true),
+        (None, true),
+        (Some(TraceFlags::NOT_SAMPLED), false),
+    ] {
+        let topic = broker.topic("sampled", 1).await;
+        let cx = flags.map_or_else(Context::new, |flags| under(&remote(1, flags)));
+        let record = FutureRecord::to(&topic).key("k").payload("p");
+        producer
+            .send_with(record, WAIT, app())
+            .with_context(cx)
+            .await
+            .unwrap();
+
+        let name = format!("send {topic}");
+        let mut before: Vec<&str> = SEND.to_vec();
+        before.push("app.order.id");
+        let (keys_shown, links) = shown(&name);
+        assert_eq!(keys_shown, if at_start { before.clone() } else { vec![] });
+        assert_eq!(links, []);
+        assert_eq!(keys(&span(&name)), [before, DELIVERY.to_vec()].concat());
+    }
+}
+
+#[tokio::test]
+async fn of_a_process_span() {
+    LazyLock::force(&EXPORTER);
+    let consumer = TracedConsumer::from_config(config(&nowhere()).set("group.id", "w")).unwrap();
+    for flags in [TraceFlags::SAMPLED, TraceFlags::NOT_SAMPLED] {
+        let topic = unique("sampled");
+        let creation = remote(2, flags);
+        let headers = with_traceparent(&creation);
+        let record = OwnedMessage::new(
+            Some(vec![]),
+            None,
+            topic.clone(),
+            Timestamp::NotAvailable,
+            0,
+            0,
+            Some(headers),
+        );
+        consumer
+            .process(&record, || async { Ok::<_, io::Error>(()) })
+            .await
+            .unwrap();
+
+        let name = format!("process {topic}");
+        let (keys_shown, links) = shown(&name);
+        let expected = if flags.is_sampled() {
+            PROCESS.to_vec()
+        } else {
+            vec![]
+        };
+        assert_eq!(keys_shown, expected);
+        assert_eq!(links, [creation]);
+        assert_eq!(keys(&span(&name)), PROCESS);
+    }
+}
