@@ -111,8 +111,8 @@ impl DatabaseSpans {
         let span = SpanBuilder::from_name(summary)
             .with_kind(SpanKind::Client)
             .with_attributes(labels.clone());
-        let mut operation =
-            Context::map_current(|parent| self.inner.instruments.start(span, parent, labels));
+        let parent = Context::current();
+        let mut operation = self.inner.instruments.start(span, &parent, labels);
         if operation.span().is_recording() {
             let text = one_line(statement.text);
             operation

@@ -4,11 +4,10 @@
 //! variables of the environment are not read. Retrying is the caller's: see
 //! [`RequestBuilder::resend_count`].
 
-use std::error::Error;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::client_error::ClientError;
 use opentelemetry::context::FutureExt;
 use opentelemetry::propagation::Injector;
 use opentelemetry::trace::{SpanBuilder, SpanKind};
@@ -26,72 +25,6 @@ use crate::url_redaction;
 
 /// How much of an answer is read, in bytes, unless the request says otherwise.
 pub const BODY_LIMIT: usize = 64 * 1024;
-
-/// Why there is no usable answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The URL, a header or the body cannot be sent, or the client cannot be built.
-    #[error("cannot build the request: {}", chain(.0))]
-    Request(#[source] reqwest::Error),
-    /// A header is not valid in HTTP.
-    #[error("not a header that can be sent: {0}")]
-    Header(String),
-    /// The request did not reach the server, or its answer did not come.
-    #[error("the request failed: {}", chain(.0))]
-    Transport(#[source] reqwest::Error),
-    /// The answer is larger than this many bytes.
-    #[error("the answer is larger than {0} bytes")]
-    BodyTooLarge(usize),
-    /// The answer is not the JSON that was expected.
-    #[error("the answer is not the JSON expected: {0}")]
-    Json(#[from] serde_json::Error),
-}
-
-impl ClientError {
-    /// The `error.type` of the span: a name of low cardinality.
-    #[must_use]
-    pub fn error_type(&self) -> &'static str {
-        match self {
-            Self::Request(_) | Self::Header(_) => "invalid_request",
-            Self::Transport(error) => transport_error_type(error),
-            Self::BodyTooLarge(_) => "body_too_large",
-            Self::Json(_) => "invalid_json",
-        }
-    }
-
-    /// Whether the server may have seen the request and not answered in time.
-    #[must_use]
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Transport(error) if error.is_timeout())
-    }
-}
-
-fn transport_error_type(error: &reqwest::Error) -> &'static str {
-    if error.is_timeout() {
-        return "timeout";
-    }
-    let kind = causes(error)
-        .find_map(|cause| cause.downcast_ref::<io::Error>())
-        .map(io::Error::kind);
-    match kind {
-        Some(io::ErrorKind::ConnectionRefused) => "connection_refused",
-        Some(io::ErrorKind::ConnectionReset) => "connection_reset",
-        _ if error.is_dns() => "dns",
-        _ if error.is_connect() => "connect",
-        _ if error.is_body() || error.is_decode() => "body",
-        _ => "transport",
-    }
-}
-
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
-}
-
-/// reqwest's own text stops at "error sending request"; the reason is further down.
-fn chain(error: &reqwest::Error) -> String {
-    let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
-    causes.join(": ")
-}
 
 /// An HTTP client whose requests are traced. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -230,8 +163,8 @@ impl RequestBuilder {
         let span = SpanBuilder::from_name(name)
             .with_kind(SpanKind::Client)
             .with_attributes(attributes);
-        let mut operation =
-            Context::map_current(|parent| self.client.instruments.start(span, parent, labels));
+        let parent = Context::current();
+        let mut operation = self.client.instruments.start(span, &parent, labels);
         if self.client.propagate {
             inject(operation.context(), request.headers_mut());
         }

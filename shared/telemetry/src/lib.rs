@@ -22,18 +22,24 @@
 //! A wrong value is an error that names the variable, for all that are wrong at once; so is a value
 //! that the SDK would have ignored in silence.
 
-pub mod database;
-pub mod http_client;
-pub mod http_server;
+mod client_error;
+mod counting;
+mod environment;
 mod log_format;
 mod losses;
 mod operation;
+mod providers;
 mod resource;
+mod sdk_lines;
 mod settings;
 mod setup;
 mod subscriber;
 mod url_redaction;
 
+pub mod database;
+pub mod http_client;
+pub mod http_server;
+
+pub use environment::SettingError;
 pub use losses::{Loss, ShutdownReport};
-pub use settings::SettingError;
 pub use setup::{ServiceIdentity, Telemetry, TelemetryError, init};

@@ -18,6 +18,8 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::sdk_lines::SdkLines;
+
 /// `LOG_FORMAT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
@@ -27,9 +29,21 @@ pub(crate) enum LogFormat {
 
 /// Writes events in one of the formats.
 pub(crate) struct LineFormat {
-    pub(crate) format: LogFormat,
-    pub(crate) service: String,
-    pub(crate) colour: bool,
+    format: LogFormat,
+    service: String,
+    colour: bool,
+    sdk_lines: SdkLines,
+}
+
+impl LineFormat {
+    pub(crate) fn new(format: LogFormat, service: String, colour: bool) -> Self {
+        Self {
+            format,
+            service,
+            colour,
+            sdk_lines: SdkLines::default(),
+        }
+    }
 }
 
 impl<S, N> FormatEvent<S, N> for LineFormat
@@ -43,6 +57,9 @@ where
         writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        if !self.sdk_lines.allow(event.metadata()) {
+            return Ok(());
+        }
         let mut timestamp = String::with_capacity(27);
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
         let mut fields = Fields::default();
@@ -243,4 +260,4 @@ impl<'writer> FormatFields<'writer> for NoFields {
 
 #[cfg(test)]
 #[path = "log_format_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,25 +1,17 @@
-//! What telemetry loses on its way out, counted and said.
+//! What telemetry loses on its way out, in numbers and in words.
 //!
 //! The SDK's batch processors drop what does not fit their queue and forget batches whose export
-//! failed; at shutdown they answer `Ok` all the same. The wrappers here count what goes in and what
-//! came out, so that the difference is known at any time. They change nothing on the way.
+//! failed; at shutdown they answer `Ok` all the same. `counting` enters here what goes in and what
+//! came out, so that the difference is known at any time.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use opentelemetry::logs::Severity;
-use opentelemetry::{Context, InstrumentationScope};
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{
-    BatchLogProcessor, LogBatch, LogExporter, LogProcessor, SdkLogRecord,
-};
-use opentelemetry_sdk::metrics::Temporality;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
-use opentelemetry_sdk::{Resource, error::OTelSdkError};
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+
+use crate::settings::Exporter;
 
 /// The target of the lines below. They go to stderr and never into telemetry itself.
 pub(crate) const TARGET: &str = "telemetry::export";
@@ -31,6 +23,7 @@ pub(crate) const REMINDER: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Account {
     signal: &'static str,
+    destination: String,
     accepted: AtomicU64,
     exported: AtomicU64,
     failed: AtomicU64,
@@ -39,9 +32,10 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(signal: &'static str) -> Arc<Self> {
+    pub(crate) fn new(signal: &'static str, exporter: &Exporter) -> Arc<Self> {
         Arc::new(Self {
             signal,
+            destination: exporter.to_string(),
             accepted: AtomicU64::new(0),
             exported: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -50,11 +44,13 @@ impl Account {
         })
     }
 
-    fn accept(&self) {
+    /// One more item that should get out.
+    pub(crate) fn accept(&self) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn settle(&self, items: u64, result: &OTelSdkResult) {
+    /// The outcome of exporting a batch of `items`.
+    pub(crate) fn settle(&self, items: u64, result: &OTelSdkResult) {
         match result {
             Ok(()) => {
                 self.exported.fetch_add(items, Ordering::Relaxed);
@@ -77,11 +73,18 @@ impl Account {
         }
         *reported = Some(Instant::now());
         drop(reported);
-        let (signal, lost) = (self.signal, self.failed.load(Ordering::Relaxed));
+        let Self {
+            signal,
+            destination,
+            failed,
+            ..
+        } = self;
+        let lost = failed.load(Ordering::Relaxed);
         let every = REMINDER.as_secs();
         tracing::warn!(
             target: TARGET,
-            "cannot export {signal}: {error}; {lost} lost so far (said at most every {every} s)"
+            "cannot export {signal} to {destination}: {error}; \
+             {lost} lost so far (said at most every {every} s)"
         );
     }
 
@@ -182,144 +185,6 @@ impl fmt::Display for ShutdownReport {
     }
 }
 
-/// Counts the spans that end.
-#[derive(Debug)]
-pub(crate) struct CountedSpans {
-    pub(crate) inner: BatchSpanProcessor,
-    pub(crate) account: Arc<Account>,
-}
-
-impl SpanProcessor for CountedSpans {
-    fn on_start(&self, span: &mut Span, cx: &Context) {
-        self.inner.on_start(span, cx);
-    }
-
-    fn on_end(&self, span: SpanData) {
-        self.account.accept();
-        self.inner.on_end(span);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.inner.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
-    }
-}
-
-/// Counts the log records that are emitted.
-#[derive(Debug)]
-pub(crate) struct CountedLogs {
-    pub(crate) inner: BatchLogProcessor,
-    pub(crate) account: Arc<Account>,
-}
-
-impl LogProcessor for CountedLogs {
-    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        self.account.accept();
-        self.inner.emit(record, scope);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.inner.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn event_enabled(&self, level: Severity, target: &str, name: Option<&str>) -> bool {
-        self.inner.event_enabled(level, target, name)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
-    }
-}
-
-/// Counts what an exporter of any signal took and what it failed on.
-#[derive(Debug)]
-pub(crate) struct CountedExporter<E> {
-    pub(crate) inner: E,
-    pub(crate) account: Arc<Account>,
-}
-
-impl<E: SpanExporter> SpanExporter for CountedExporter<E> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let items = batch.len() as u64;
-        let result = self.inner.export(batch).await;
-        self.account.settle(items, &result);
-        result
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    // The OTLP exporters implement this one and leave the other to its default.
-    fn shutdown(&self) -> OTelSdkResult {
-        self.inner.shutdown()
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.inner.force_flush()
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
-    }
-}
-
-impl<E: LogExporter> LogExporter for CountedExporter<E> {
-    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
-        let items = batch.iter().count() as u64;
-        let result = self.inner.export(batch).await;
-        self.account.settle(items, &result);
-        result
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn shutdown(&self) -> OTelSdkResult {
-        self.inner.shutdown()
-    }
-
-    fn event_enabled(&self, level: Severity, target: &str, name: Option<&str>) -> bool {
-        self.inner.event_enabled(level, target, name)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
-    }
-}
-
-impl<E: PushMetricExporter> PushMetricExporter for CountedExporter<E> {
-    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let result = self.inner.export(metrics).await;
-        self.account.settle(1, &result);
-        result
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.inner.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn shutdown(&self) -> OTelSdkResult {
-        self.inner.shutdown()
-    }
-
-    fn temporality(&self) -> Temporality {
-        self.inner.temporality()
-    }
-}
+#[cfg(test)]
+#[path = "losses_tests.rs"]
+mod tests;

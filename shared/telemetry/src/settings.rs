@@ -12,33 +12,33 @@ use reqwest::Url;
 use tracing_subscriber::EnvFilter;
 
 use crate::ServiceIdentity;
+use crate::environment::{Reader, SettingError};
 use crate::log_format::LogFormat;
-use crate::resource;
+use crate::{resource, url_redaction};
 
 /// More than the SDK's 2,048, which a service under load fills within one export.
 const SPAN_QUEUE: usize = 16_384;
 
-/// One environment variable whose value cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SettingError {
-    /// The variable.
-    pub variable: String,
-    /// What is wrong with it, and what would be right.
-    pub problem: String,
-}
-
-impl fmt::Display for SettingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.variable, self.problem)
-    }
-}
-
 /// Where one signal goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Exporter {
-    Otlp(Protocol),
+    Otlp {
+        protocol: Protocol,
+        /// For people: the exporter reads the variables itself.
+        endpoint: String,
+    },
     Console,
     None,
+}
+
+impl fmt::Display for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Otlp { endpoint, .. } => endpoint,
+            Self::Console => "the console",
+            Self::None => "nowhere",
+        })
+    }
 }
 
 /// How OTLP travels.
@@ -86,10 +86,7 @@ impl Settings {
         identity: &ServiceIdentity,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<SettingError>> {
-        let mut reader = Reader {
-            environment: &environment,
-            errors: Vec::new(),
-        };
+        let mut reader = Reader::new(&environment);
         reader.check_what_the_sdk_reads();
         let settings = Self {
             disabled: reader.boolean("OTEL_SDK_DISABLED"),
@@ -112,67 +109,11 @@ impl Settings {
             colour: reader.text("NO_COLOR").is_none(),
             log_filter: reader.log_filter(),
         };
-        if reader.errors.is_empty() {
-            Ok(settings)
-        } else {
-            Err(reader.errors)
-        }
+        reader.finish(settings)
     }
-}
-
-struct Reader<'a> {
-    environment: &'a dyn Fn(&str) -> Option<String>,
-    errors: Vec<SettingError>,
 }
 
 impl Reader<'_> {
-    /// The specification has an empty variable count as one that is not set.
-    fn text(&self, variable: &str) -> Option<String> {
-        let value = (self.environment)(variable)?;
-        let value = value.trim();
-        (!value.is_empty()).then(|| value.to_owned())
-    }
-
-    fn reject(&mut self, variable: &str, problem: String) {
-        self.errors.push(SettingError {
-            variable: variable.to_owned(),
-            problem,
-        });
-    }
-
-    fn choice<T: Copy>(&mut self, variable: &str, known: &[(&str, T)], default: T) -> T {
-        let Some(value) = self.text(variable) else {
-            return default;
-        };
-        if let Some((_, choice)) = known
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(&value))
-        {
-            return *choice;
-        }
-        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-        let problem = format!("`{value}` is not known; known are {}", names.join(", "));
-        self.reject(variable, problem);
-        default
-    }
-
-    fn boolean(&mut self, variable: &str) -> bool {
-        self.choice(variable, &[("true", true), ("false", false)], false)
-    }
-
-    fn number(&mut self, variable: &str, least: u64) -> Option<u64> {
-        let value = self.text(variable)?;
-        match value.parse::<u32>().map(u64::from) {
-            Ok(number) if number >= least => Some(number),
-            _ => {
-                let most = u32::MAX;
-                let problem = format!("`{value}` is not a whole number from {least} to {most}");
-                self.reject(variable, problem);
-                None
-            }
-        }
-    }
-
     fn propagators(&mut self) -> Propagators {
         const VARIABLE: &str = "OTEL_PROPAGATORS";
         let mut propagators = Propagators {
@@ -203,6 +144,12 @@ impl Reader<'_> {
     }
 
     fn exporter(&mut self, signal: &str) -> Exporter {
+        #[derive(Clone, Copy)]
+        enum Kind {
+            Otlp,
+            Console,
+            None,
+        }
         let variable = format!("OTEL_{signal}_EXPORTER");
         if let Some(list) = self.text(&variable).filter(|value| value.contains(',')) {
             let problem = format!("`{list}` is a list; name one of otlp, console, none");
@@ -211,19 +158,21 @@ impl Reader<'_> {
         }
         // Checked even where the exporter is not OTLP: a wrong value is wrong all the same.
         let protocol = self.protocol(signal);
-        let exporter = self.choice(
+        let endpoint = self.endpoint(signal, protocol);
+        let kind = self.choice(
             &variable,
             &[
-                ("otlp", Exporter::Otlp(protocol)),
-                ("console", Exporter::Console),
-                ("none", Exporter::None),
+                ("otlp", Kind::Otlp),
+                ("console", Kind::Console),
+                ("none", Kind::None),
             ],
-            Exporter::Otlp(protocol),
+            Kind::Otlp,
         );
-        if let Exporter::Otlp(_) = exporter {
-            self.check_endpoint(signal);
+        match kind {
+            Kind::Otlp => Exporter::Otlp { protocol, endpoint },
+            Kind::Console => Exporter::Console,
+            Kind::None => Exporter::None,
         }
-        exporter
     }
 
     /// The variable of the signal if it is set, else the one for all signals.
@@ -249,19 +198,25 @@ impl Reader<'_> {
     }
 
     /// TLS is not compiled in, and the HTTP exporter would find that out at its first batch.
-    fn check_endpoint(&mut self, signal: &str) {
+    fn endpoint(&mut self, signal: &str, protocol: Protocol) -> String {
         let variable = self.otlp_variable(signal, "ENDPOINT");
         let Some(endpoint) = self.text(&variable) else {
-            return;
+            return match protocol {
+                Protocol::HttpProtobuf => "http://localhost:4318".to_owned(),
+                Protocol::Grpc => "http://localhost:4317".to_owned(),
+            };
         };
         let problem = match Url::parse(&endpoint) {
-            Ok(url) if url.scheme() == "http" && url.has_host() => return,
-            Ok(url) if url.scheme() == "https" => {
-                "https is not supported by this build; send to a collector over http".to_owned()
+            Ok(url) if url.scheme() == "http" && url.has_host() => {
+                return url_redaction::full(&url);
             }
-            _ => "not a URL of the form http://host:port".to_owned(),
+            Ok(url) if url.scheme() == "https" => {
+                "https is not supported by this build; send to a collector over http"
+            }
+            _ => "not a URL of the form http://host:port",
         };
-        self.reject(&variable, problem);
+        self.reject(&variable, problem.to_owned());
+        endpoint
     }
 
     fn sampler(&mut self) -> Sampler {

@@ -3,42 +3,19 @@
 //! The spans at the edges (HTTP, Kafka, database) do not pass here: they use the OpenTelemetry API,
 //! so that no log level can take them away.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
-
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::subscriber::Interest;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry, filter, fmt};
 
 use crate::log_format::{LineFormat, NoFields};
 use crate::losses;
-
-/// Lines of the SDK that [`losses`] says better, once and with a count.
-const SAID_BY_LOSSES: [&str; 14] = [
-    "BatchLogProcessor.Emit.AfterShutdown",
-    "BatchLogProcessor.ExportError",
-    "BatchLogProcessor.LogsDropped",
-    "BatchLogProcessor.Shutdown.Timeout",
-    "BatchSpanProcessor.ExportError",
-    "BatchSpanProcessor.OnEnd.AfterShutdown",
-    "BatchSpanProcessor.Shutdown.Timeout",
-    "BatchSpanProcessor.SpansDropped",
-    "Export.Failed.DeadlineExceeded",
-    "Export.Failed.Exhausted",
-    "Export.Failed.NonRetryable",
-    "HttpClient.NetworkError",
-    "MeterProvider.Drop.ShutdownFailed",
-    "PeriodicReader.ExportError",
-];
 
 /// Builds the subscriber of the process. A signal without a provider has no layer.
 pub(crate) fn subscriber<W>(
@@ -57,7 +34,7 @@ where
         .with_writer(writer)
         // Its complaint about a closed stderr would go to stderr, and panic there.
         .log_internal_errors(false)
-        .with_filter(EnvFilter::new(log_filter).and(SdkLines::default()));
+        .with_filter(EnvFilter::new(log_filter));
     let bridge = logs.map(|provider| {
         let unrelated = filter::filter_fn(|metadata| !concerns_export(metadata));
         OpenTelemetryTracingBridge::new(provider)
@@ -93,43 +70,6 @@ fn concerns_export(metadata: &Metadata<'_>) -> bool {
     target == losses::TARGET
         || root.starts_with("opentelemetry")
         || ["h2", "hyper", "hyper_util", "reqwest", "tonic", "tower"].contains(&root)
-}
-
-/// Lets each line of the SDK through once per [`losses::REMINDER`], and some never.
-#[derive(Default)]
-struct SdkLines {
-    said: Mutex<HashMap<&'static str, Instant>>,
-}
-
-impl SdkLines {
-    fn is_due(&self, name: &'static str) -> bool {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = said
-            .get(name)
-            .is_none_or(|last| last.elapsed() >= losses::REMINDER);
-        if due {
-            said.insert(name, Instant::now());
-        }
-        due
-    }
-}
-
-impl<S> Filter<S> for SdkLines {
-    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        true
-    }
-
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        let metadata = event.metadata();
-        if *metadata.level() > Level::WARN || !metadata.target().starts_with("opentelemetry") {
-            return true;
-        }
-        !SAID_BY_LOSSES.contains(&metadata.name()) && self.is_due(metadata.name())
-    }
 }
 
 #[cfg(test)]

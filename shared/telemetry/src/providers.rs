@@ -1,0 +1,213 @@
+//! Builds the SDK's providers, one for each signal that is wanted, and takes them down again.
+//!
+//! The exporters read their own variables, which `settings` has checked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::global;
+use opentelemetry_otlp::{
+    ExporterBuildError, LogExporter, MetricExporter, Protocol as OtlpProtocol, SpanExporter,
+    WithExportConfig,
+};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use tokio::task::{self, JoinHandle};
+use tokio::time;
+
+use crate::counting::{CountedExporter, CountedLogs, CountedSpans};
+use crate::losses::{Account, ShutdownReport};
+use crate::settings::{Exporter, Protocol, Settings};
+
+/// What was built. A signal that is turned off has no provider.
+pub(crate) struct Providers {
+    pub(crate) traces: Option<SdkTracerProvider>,
+    metrics: Option<SdkMeterProvider>,
+    pub(crate) logs: Option<SdkLoggerProvider>,
+    accounts: Accounts,
+}
+
+struct Accounts {
+    spans: Arc<Account>,
+    log_records: Arc<Account>,
+    metrics: Arc<Account>,
+}
+
+impl Providers {
+    pub(crate) fn build(settings: &Settings) -> Result<Self, ExporterBuildError> {
+        let mut providers = Self {
+            traces: None,
+            metrics: None,
+            logs: None,
+            accounts: Accounts {
+                spans: Account::new("spans", &settings.traces),
+                log_records: Account::new("log records", &settings.logs),
+                metrics: Account::new("metrics", &settings.metrics),
+            },
+        };
+        if settings.disabled {
+            return Ok(providers);
+        }
+        let resource = Resource::builder_empty()
+            .with_detector(Box::new(TelemetryResourceDetector))
+            .with_attributes(settings.resource.clone())
+            .build();
+        // First, and global at once: the span processor takes its own metric from the global meter.
+        providers.metrics = providers.meter_provider(settings, resource.clone())?;
+        if let Some(provider) = &providers.metrics {
+            global::set_meter_provider(provider.clone());
+        }
+        providers.traces = Some(providers.tracer_provider(settings, resource.clone())?);
+        providers.logs = providers.logger_provider(settings, resource)?;
+        Ok(providers)
+    }
+
+    fn meter_provider(
+        &self,
+        settings: &Settings,
+        resource: Resource,
+    ) -> Result<Option<SdkMeterProvider>, ExporterBuildError> {
+        let account = Arc::clone(&self.accounts.metrics);
+        let builder = SdkMeterProvider::builder().with_resource(resource);
+        let builder = match &settings.metrics {
+            Exporter::Otlp { protocol, .. } => {
+                let inner = match protocol {
+                    Protocol::HttpProtobuf => MetricExporter::builder()
+                        .with_http()
+                        .with_protocol(OtlpProtocol::HttpBinary)
+                        .build()?,
+                    Protocol::Grpc => MetricExporter::builder().with_tonic().build()?,
+                };
+                builder.with_periodic_exporter(CountedExporter { inner, account })
+            }
+            Exporter::Console => builder.with_periodic_exporter(CountedExporter {
+                inner: opentelemetry_stdout::MetricExporter::default(),
+                account,
+            }),
+            Exporter::None => return Ok(None),
+        };
+        Ok(Some(builder.build()))
+    }
+
+    /// Without an exporter there still is a provider: spans get ids and contexts travel on.
+    fn tracer_provider(
+        &self,
+        settings: &Settings,
+        resource: Resource,
+    ) -> Result<SdkTracerProvider, ExporterBuildError> {
+        let builder = SdkTracerProvider::builder()
+            .with_resource(resource)
+            .with_sampler(settings.sampler.clone());
+        let processor = match &settings.traces {
+            Exporter::Otlp { protocol, .. } => {
+                let exporter = match protocol {
+                    Protocol::HttpProtobuf => SpanExporter::builder()
+                        .with_http()
+                        .with_protocol(OtlpProtocol::HttpBinary)
+                        .build()?,
+                    Protocol::Grpc => SpanExporter::builder().with_tonic().build()?,
+                };
+                self.span_processor(settings, exporter)
+            }
+            Exporter::Console => {
+                self.span_processor(settings, opentelemetry_stdout::SpanExporter::default())
+            }
+            Exporter::None => return Ok(builder.build()),
+        };
+        Ok(builder.with_span_processor(processor).build())
+    }
+
+    fn span_processor(
+        &self,
+        settings: &Settings,
+        exporter: impl opentelemetry_sdk::trace::SpanExporter + 'static,
+    ) -> CountedSpans {
+        let account = Arc::clone(&self.accounts.spans);
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(settings.span_queue)
+            .build();
+        let exporter = CountedExporter {
+            inner: exporter,
+            account: Arc::clone(&account),
+        };
+        CountedSpans {
+            inner: BatchSpanProcessor::builder(exporter)
+                .with_batch_config(batches)
+                .build(),
+            account,
+        }
+    }
+
+    fn logger_provider(
+        &self,
+        settings: &Settings,
+        resource: Resource,
+    ) -> Result<Option<SdkLoggerProvider>, ExporterBuildError> {
+        let processor = match &settings.logs {
+            Exporter::Otlp { protocol, .. } => {
+                let exporter = match protocol {
+                    Protocol::HttpProtobuf => LogExporter::builder()
+                        .with_http()
+                        .with_protocol(OtlpProtocol::HttpBinary)
+                        .build()?,
+                    Protocol::Grpc => LogExporter::builder().with_tonic().build()?,
+                };
+                self.log_processor(exporter)
+            }
+            Exporter::Console => self.log_processor(opentelemetry_stdout::LogExporter::default()),
+            Exporter::None => return Ok(None),
+        };
+        let provider = SdkLoggerProvider::builder()
+            .with_resource(resource)
+            .with_log_processor(processor)
+            .build();
+        Ok(Some(provider))
+    }
+
+    fn log_processor(
+        &self,
+        exporter: impl opentelemetry_sdk::logs::LogExporter + 'static,
+    ) -> CountedLogs {
+        let account = Arc::clone(&self.accounts.log_records);
+        let exporter = CountedExporter {
+            inner: exporter,
+            account: Arc::clone(&account),
+        };
+        CountedLogs {
+            inner: BatchLogProcessor::builder(exporter).build(),
+            account,
+        }
+    }
+
+    /// Sends what is queued, within `bound`, and stops.
+    pub(crate) async fn shutdown(self, bound: Duration) -> ShutdownReport {
+        let Self {
+            traces,
+            metrics,
+            logs,
+            accounts,
+        } = self;
+        // On blocking threads: the gRPC exporter needs this runtime to make progress, and would
+        // wait for itself if a worker thread of the runtime were the one that waits.
+        let deadline = time::Instant::now() + bound;
+        let flushes: [Option<JoinHandle<OTelSdkResult>>; 3] = [
+            traces.map(|it| task::spawn_blocking(move || it.shutdown_with_timeout(bound))),
+            metrics.map(|it| task::spawn_blocking(move || it.shutdown_with_timeout(bound))),
+            logs.map(|it| task::spawn_blocking(move || it.shutdown_with_timeout(bound))),
+        ];
+        for flush in flushes.into_iter().flatten() {
+            // The result is no news: the accounts know of every failed export.
+            let _ = time::timeout_at(deadline, flush).await;
+        }
+        ShutdownReport {
+            spans: accounts.spans.loss(),
+            log_records: accounts.log_records.loss(),
+            metrics_lost: accounts.metrics.last_failed(),
+            timed_out: time::Instant::now() >= deadline,
+        }
+    }
+}
