@@ -8,21 +8,21 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use opentelemetry::Context;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::{FutureExt, Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt};
-use opentelemetry::{Context, KeyValue};
 use rdkafka::config::{FromClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{ConsumerContext, DefaultConsumerContext, StreamConsumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientConfig, Message, Timestamp};
+use rdkafka::{ClientConfig, Message};
 
 use crate::carrier::RecordHeaders;
 use crate::client::{Client, Record};
 use crate::error_type::{ErrorType, Failure};
 use crate::parent::{Parent, Placement};
+use crate::queue_wait::QueueWait;
 use crate::{propagation, semconv};
 
 /// A Kafka consumer that traces what is done with its records.
@@ -191,7 +191,7 @@ impl<C: ConsumerContext + 'static> TracedConsumer<C> {
         M::Headers: RecordHeaders,
     {
         let started = opentelemetry::time::now();
-        let age = Age::of(message.timestamp(), started);
+        let wait = QueueWait::of(message.timestamp(), started);
 
         let base = without_span_and_baggage(ambient);
         let carried =
@@ -207,7 +207,7 @@ impl<C: ConsumerContext + 'static> TracedConsumer<C> {
         let placement = self.parent.place(
             creation.as_ref(),
             ambient_span.as_ref(),
-            age.as_ref().map(|age| age.waited),
+            wait.as_ref().map(QueueWait::duration),
         );
         // Not `base` for a root: to the SDK's parent-based sampler an invalid span is a parent that
         // was not sampled.
@@ -239,8 +239,8 @@ impl<C: ConsumerContext + 'static> TracedConsumer<C> {
                     is_tombstone: message.payload().is_none(),
                 },
             );
-            if let Some(age) = age {
-                age.describe(&mut attributes);
+            if let Some(wait) = wait {
+                wait.describe(&mut attributes);
             }
             attributes
         });
@@ -279,45 +279,6 @@ fn valid_span(cx: &Context) -> Option<SpanContext> {
     let span = cx.span();
     let span = span.span_context();
     span.is_valid().then(|| span.clone())
-}
-
-/// How long a record waited between its timestamp and the start of its processing.
-struct Age {
-    waited: Duration,
-    is_skewed: bool,
-    timestamp_type: &'static str,
-}
-
-impl Age {
-    fn of(timestamp: Timestamp, now: SystemTime) -> Option<Self> {
-        let millis = timestamp.to_millis()?;
-        let timestamp_type = match timestamp {
-            Timestamp::CreateTime(_) => "CreateTime",
-            Timestamp::LogAppendTime(_) => "LogAppendTime",
-            Timestamp::NotAvailable => return None,
-        };
-        // A clock before 1970 reads as 1970; the result is then a skew like any other.
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        let waited = now.saturating_sub(millis);
-        Some(Self {
-            waited: Duration::from_millis(u64::try_from(waited).unwrap_or(0)),
-            is_skewed: waited < 0,
-            timestamp_type,
-        })
-    }
-
-    fn describe(&self, attributes: &mut Vec<KeyValue>) {
-        let waited = i64::try_from(self.waited.as_millis()).unwrap_or(i64::MAX);
-        attributes.push(KeyValue::new(semconv::KAFKA_RECORD_QUEUE_TIME_MS, waited));
-        attributes.push(KeyValue::new(
-            semconv::KAFKA_RECORD_TIMESTAMP_TYPE,
-            self.timestamp_type,
-        ));
-        if self.is_skewed {
-            attributes.push(KeyValue::new(semconv::KAFKA_RECORD_CLOCK_SKEW, true));
-        }
-    }
 }
 
 /// A process span that ends exactly once: with an outcome, or as cancelled when it is dropped.

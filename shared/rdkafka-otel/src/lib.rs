@@ -6,19 +6,22 @@
 //!
 //! A record leaves through `producer` and comes in through `consumer`. Between the two lie
 //! `propagation` (context to headers and back) and `carrier` (how headers are written and read);
-//! `raw_headers` shows them to code that does not propagate.
-//! `parent` decides where a process span belongs, `error_type` what a failure is called, `client`
-//! which attributes a span gets, `semconv` how they are named; `native` is all there is of
-//! `unsafe`. It knows the OpenTelemetry API and rdkafka, and neither an SDK nor an exporter.
+//! `raw_headers` shows them to code that does not propagate. `delivery` ends a send span; `parent`
+//! and `queue_wait` tell where a process span belongs and how long its record waited. `error_type`
+//! says what a failure is called, `client` which attributes a span gets, `semconv` how they are
+//! named; `native` is all there is of `unsafe`. The crate knows the OpenTelemetry API and rdkafka,
+//! and neither an SDK nor an exporter.
 
 mod carrier;
 mod client;
 mod consumer;
+mod delivery;
 mod error_type;
 mod native;
 mod parent;
 mod producer;
 mod propagation;
+mod queue_wait;
 mod raw_headers;
 mod semconv;
 

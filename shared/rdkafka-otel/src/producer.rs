@@ -5,29 +5,26 @@
 //! lets a span travel with the record to the delivery report. Does not create topics, batch or
 //! retry a failed delivery: that is librdkafka's, and its configuration's, business.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::global::BoxedSpan;
 use opentelemetry::trace::{Span, SpanBuilder, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
-use rdkafka::client::{Client as KafkaClient, DefaultClientContext, OAuthToken};
-use rdkafka::config::{FromClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::client::{Client as KafkaClient, DefaultClientContext};
+use rdkafka::config::{FromClientConfig, FromClientConfigAndContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{
-    BorrowedMessage, DeliveryResult, Headers, OwnedHeaders, OwnedMessage, ToBytes,
-};
-use rdkafka::producer::future_producer::{Delivery, OwnedDeliveryResult};
-use rdkafka::producer::{BaseRecord, FutureRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::message::{Headers, OwnedHeaders, OwnedMessage, ToBytes};
+use rdkafka::producer::future_producer::OwnedDeliveryResult;
+use rdkafka::producer::{BaseRecord, FutureRecord, Producer, ThreadedProducer};
 use rdkafka::util::Timeout;
-use rdkafka::{ClientConfig, ClientContext, Message, Statistics, Timestamp};
+use rdkafka::{ClientConfig, ClientContext, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use crate::client::{Client, Record, partition_id};
-use crate::error_type::Failure;
-use crate::{propagation, semconv};
+use crate::client::{Client, Record};
+use crate::delivery::{DeliveryContext, InFlight};
+use crate::propagation;
 
 /// The first pause before a record is offered to a full queue again; it doubles up to the second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -180,11 +177,7 @@ impl<C: ClientContext + 'static> TracedProducer<C> {
                 key,
                 timestamp,
                 headers: record.headers,
-                delivery_opaque: Box::new(InFlight {
-                    span,
-                    partition_is_known: partition.is_some(),
-                    report: Some(report),
-                }),
+                delivery_opaque: Box::new(InFlight::new(span, partition, report)),
             },
             queue_timeout,
         );
@@ -306,123 +299,3 @@ impl<C: ClientContext + 'static> FromClientConfigAndContext<C> for TracedProduce
         TracedProducer::from_config_and_context(config, context)
     }
 }
-
-/// What travels with a record through librdkafka and comes back with its delivery report.
-struct InFlight {
-    /// There if the span is recorded.
-    span: Option<BoxedSpan>,
-    /// Whether the caller chose the partition, which is then among the span's attributes already.
-    partition_is_known: bool,
-    report: Option<oneshot::Sender<OwnedDeliveryResult>>,
-}
-
-impl InFlight {
-    /// Ends the span with what the broker said, then answers the sender if it still waits.
-    fn settle(mut self, result: &DeliveryResult<'_>) {
-        if let Some(mut span) = self.span.take() {
-            let record = match result {
-                Ok(record) => record,
-                Err((error, record)) => {
-                    set_failure(&mut span, Failure::error(error));
-                    record
-                }
-            };
-            self.set_position(&mut span, record);
-            span.end();
-        }
-        if let Some(report) = self.report.take() {
-            let result = match result {
-                Ok(record) => Ok(Delivery {
-                    partition: record.partition(),
-                    offset: record.offset(),
-                    timestamp: record.timestamp(),
-                }),
-                Err((error, record)) => Err((error.clone(), record.detach())),
-            };
-            // The sender may have stopped waiting; the record is sent all the same.
-            drop(report.send(result));
-        }
-    }
-
-    /// librdkafka writes a negative number for a partition that was never chosen, and for an offset
-    /// that no broker gave, as with `acks=0`.
-    fn set_position(&self, span: &mut BoxedSpan, record: &BorrowedMessage<'_>) {
-        if !self.partition_is_known && record.partition() >= 0 {
-            span.set_attribute(partition_id(record.partition()));
-        }
-        if record.offset() >= 0 {
-            span.set_attribute(KeyValue::new(
-                semconv::MESSAGING_KAFKA_OFFSET,
-                record.offset(),
-            ));
-        }
-    }
-
-    /// Ends the span of a record that never reached the queue.
-    fn fail(mut self, error: &KafkaError) {
-        if let Some(mut span) = self.span.take() {
-            set_failure(&mut span, Failure::error(error));
-            span.end();
-        }
-    }
-}
-
-impl Drop for InFlight {
-    /// Only a span without an outcome is left here: its future was dropped while it waited for
-    /// room in the queue.
-    fn drop(&mut self) {
-        if let Some(mut span) = self.span.take() {
-            set_failure(&mut span, Failure::cancelled());
-            span.end();
-        }
-    }
-}
-
-fn set_failure(span: &mut BoxedSpan, failure: Failure) {
-    span.set_status(failure.status);
-    span.set_attribute(failure.error_type);
-    if let Some(exception) = failure.exception {
-        span.add_event(semconv::EXCEPTION_EVENT, exception);
-    }
-}
-
-/// Receives delivery reports, and passes everything else on to the application's context.
-struct DeliveryContext<C>(C);
-
-impl<C: ClientContext + 'static> ProducerContext for DeliveryContext<C> {
-    type DeliveryOpaque = Box<InFlight>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, in_flight: Box<InFlight>) {
-        in_flight.settle(result);
-    }
-}
-
-impl<C: ClientContext> ClientContext for DeliveryContext<C> {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = C::ENABLE_REFRESH_OAUTH_TOKEN;
-
-    fn log(&self, level: RDKafkaLogLevel, fac: &str, log_message: &str) {
-        self.0.log(level, fac, log_message);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.0.stats(statistics);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.0.stats_raw(statistics);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
-    }
-
-    fn generate_oauth_token(
-        &self,
-        oauthbearer_config: Option<&str>,
-    ) -> Result<OAuthToken, Box<dyn Error>> {
-        self.0.generate_oauth_token(oauthbearer_config)
-    }
-}
-
-#[cfg(test)]
-mod tests;

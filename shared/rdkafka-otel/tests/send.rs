@@ -4,6 +4,7 @@
 
 mod stage;
 
+use std::pin::pin;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Message};
 use rdkafka_otel::{TracedProducer, extract};
 use stage::{
-    Broker, WAIT, config, events, eventually, exception, nowhere, receive, remote, sdk,
+    Broker, WAIT, config, events, eventually, exception, nowhere, poll_once, receive, remote, sdk,
     server_attributes, start_and_drop, traceparent, under, unique,
 };
 
@@ -474,11 +475,8 @@ async fn a_queue_that_has_room_again() {
     let topic = broker.topic("room", 1).await;
     let producer = full_producer(&broker, &topic);
 
-    let second = tokio::spawn({
-        let (producer, topic) = (producer.clone(), topic.clone());
-        async move { producer.send(empty(&topic), WAIT).await.unwrap() }
-    });
-    tokio::task::yield_now().await;
+    let mut second = pin!(producer.send(empty(&topic), WAIT));
+    assert!(poll_once(second.as_mut()).is_pending());
     broker.mock.as_ref().unwrap().broker_up(-1).unwrap();
 
     assert_eq!(second.await.unwrap().offset, 1);

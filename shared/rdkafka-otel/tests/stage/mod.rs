@@ -10,7 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "only tests call these")]
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::process;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -97,10 +97,13 @@ pub(crate) async fn eventually(mut condition: impl FnMut() -> bool) {
     }
 }
 
+pub(crate) fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Task::from_waker(Waker::noop()))
+}
+
 /// Polls a future once and drops it, which must find it waiting.
 pub(crate) fn start_and_drop(future: impl Future) {
-    let mut task = Task::from_waker(Waker::noop());
-    assert!(matches!(pin!(future).poll(&mut task), Poll::Pending));
+    assert!(poll_once(pin!(future)).is_pending());
 }
 
 pub(crate) fn unique(name: &str) -> String {
