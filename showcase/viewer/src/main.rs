@@ -1,7 +1,9 @@
 //! The viewer as a program of its own: options in, addresses printed, served until it is told to
 //! stop. Everything else is in the library.
 
+use std::error::Error;
 use std::io::Write as _;
+use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -16,20 +18,33 @@ struct Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let command = Command::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    match serve(command.config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing can be done about a closed standard error either.
+            _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     // Before the addresses are printed: whoever reads them may send the signal at once.
     let shutdown = shutdown_signal()?;
-    let viewer = Viewer::bind(command.config).await?;
+    let viewer = Viewer::bind(config).await?;
     // A closed standard output is no reason not to serve.
     _ = write!(
         std::io::stdout(),
-        "viewer listening on http://{}\nviewer takes OTLP/HTTP on http://{}\nviewer takes OTLP/gRPC on http://{}\n",
+        "viewer listening on http://{}\n\
+         viewer takes OTLP/HTTP on http://{}\n\
+         viewer takes OTLP/gRPC on http://{}\n",
         viewer.listen_addr(),
         viewer.otlp_http_addr(),
         viewer.otlp_grpc_addr(),
