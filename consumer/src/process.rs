@@ -90,12 +90,13 @@ impl Processor {
         failure.map_or(Ok(()), Err)
     }
 
-    #[tracing::instrument(name = "settle payment", skip_all)]
+    #[tracing::instrument(name = "settle payment", skip_all, fields(error.type))]
     async fn settle_payment(&self, order: &OrderPlaced) -> Result<OrderStatus, PaymentError> {
         let charged = self.payments.charge(order).await;
         match &charged {
             Ok(status) => tracing::info!(order_id = %order.order_id, %status, "payment settled"),
             Err(error) => {
+                tracing::Span::current().record("error.type", error.error_type());
                 tracing::error!(order_id = %order.order_id, "payment not settled: {error}");
             }
         }

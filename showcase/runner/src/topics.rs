@@ -12,16 +12,25 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes sure that `names` exist at `brokers`; a new one gets `partitions` partitions and the
-/// broker's own replication factor.
+/// broker's own replication factor. A broker that has them all is not asked to create any, so that
+/// the right to do so is not needed.
 ///
 /// # Errors
 /// A message that says what to do if no broker answers, or that names the topic it refuses.
 pub(crate) async fn create(brokers: &str, names: &[&str], partitions: i32) -> anyhow::Result<()> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
-    reach(config.clone(), brokers).await?;
+    let existing = existing(config.clone(), brokers).await?;
+    let missing: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| !existing.iter().any(|topic| topic == name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
     let admin: AdminClient<DefaultClientContext> = config.create()?;
-    let topics: Vec<NewTopic<'_>> = names
+    let topics: Vec<NewTopic<'_>> = missing
         .iter()
         .map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(-1)))
         .collect();
@@ -43,15 +52,20 @@ pub(crate) async fn create(brokers: &str, names: &[&str], partitions: i32) -> an
     Ok(())
 }
 
-async fn reach(config: ClientConfig, brokers: &str) -> anyhow::Result<()> {
+async fn existing(config: ClientConfig, brokers: &str) -> anyhow::Result<Vec<String>> {
     let asked = tokio::task::spawn_blocking(move || {
         let client: BaseConsumer = config.create()?;
-        client.fetch_metadata(None, TIMEOUT).map(|_| ())
+        client.fetch_metadata(None, TIMEOUT)
     });
-    asked.await?.with_context(|| {
+    let metadata = asked.await?.with_context(|| {
         format!(
             "no Kafka broker answers at {brokers}; start one there, or leave --brokers out to use \
              the embedded one"
         )
-    })
+    })?;
+    Ok(metadata
+        .topics()
+        .iter()
+        .map(|topic| topic.name().to_owned())
+        .collect())
 }

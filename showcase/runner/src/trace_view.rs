@@ -220,7 +220,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&render(&trace)).to_string();
         assert_eq!(
             text,
-            "orders-api  POST /orders         SERVER      3.5 ms  202\n\
+            "orders-api  POST /orders      SERVER      3.5 ms  202\n\
              orders-api  └─ send\\u{1b}[2J  PRODUCER    500 µs  error\n\
              2 spans, 1 services, 3.5 ms\n"
         );

@@ -1,0 +1,12 @@
+//! The whole pipeline, as people start it: real processes, a broker, traces read back through the
+//! query API and compared, span by span, with the trees under `traces/`.
+//!
+//! On the embedded broker by default, on any other by `KAFKA_BROKERS=host:port cargo test`.
+
+mod collector;
+mod commands;
+mod faults;
+mod outcomes;
+mod privacy;
+mod signals;
+mod world;
