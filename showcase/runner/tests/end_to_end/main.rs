@@ -3,6 +3,12 @@
 //!
 //! On the embedded broker by default, on any other by `KAFKA_BROKERS=host:port cargo test`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod collector;
 mod commands;
 mod faults;
