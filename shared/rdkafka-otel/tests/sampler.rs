@@ -7,11 +7,12 @@ mod stage;
 
 use std::io;
 use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use opentelemetry::trace::{
     FutureExt, Link, SpanContext, SpanKind, TraceFlags, TraceId, TraceState,
 };
-use opentelemetry::{Context, Key, KeyValue, global};
+use opentelemetry::{Context, Key, KeyValue, Value, global};
 use opentelemetry_sdk::trace::{
     InMemorySpanExporter, SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample,
     SpanData,
@@ -43,6 +44,11 @@ impl ShouldSample for TakesAll {
     ) -> SamplingResult {
         let keys = attributes.iter().map(|one| one.key.clone()).collect();
         let links = links.iter().map(|link| link.span_context.clone()).collect();
+        // Any start that is not fixed beforehand is now a later one.
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_millis(2) {
+            std::hint::spin_loop();
+        }
         SHOWN.lock().unwrap().push((name.to_owned(), keys, links));
         SamplingResult {
             decision: SamplingDecision::RecordAndSample,
@@ -93,7 +99,7 @@ const SEND: [&str; 7] = [
     "server.port",
 ];
 
-const PROCESS: [&str; 10] = [
+const PROCESS: [&str; 12] = [
     "messaging.system",
     "messaging.operation.name",
     "messaging.operation.type",
@@ -104,6 +110,8 @@ const PROCESS: [&str; 10] = [
     "messaging.client.id",
     "server.address",
     "server.port",
+    "kafka.record.queue_time_ms",
+    "kafka.record.timestamp_type",
 ];
 
 const DELIVERY: [&str; 2] = [
@@ -155,7 +163,7 @@ async fn of_a_process_span() {
             Some(vec![]),
             None,
             topic.clone(),
-            Timestamp::NotAvailable,
+            Timestamp::CreateTime(1_000),
             0,
             0,
             Some(headers),
@@ -174,6 +182,11 @@ async fn of_a_process_span() {
         };
         assert_eq!(keys_shown, expected);
         assert_eq!(links, [creation]);
-        assert_eq!(keys(&span(&name)), PROCESS);
+        let span = span(&name);
+        assert_eq!(keys(&span), PROCESS);
+        // The wait and the start agree, however long the sampler took.
+        let started = span.start_time.duration_since(UNIX_EPOCH).unwrap();
+        let waited = Value::I64(started.as_millis() as i64 - 1_000);
+        assert_eq!(span.attributes[10].value, waited);
     }
 }
