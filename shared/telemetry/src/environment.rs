@@ -44,9 +44,7 @@ impl<'a> Reader<'a> {
 
     /// The specification has an empty variable count as one that is not set.
     pub(crate) fn text(&self, variable: &str) -> Option<String> {
-        let value = (self.environment)(variable)?;
-        let value = value.trim();
-        (!value.is_empty()).then(|| value.to_owned())
+        (self.environment)(variable).filter(|value| !value.trim().is_empty())
     }
 
     pub(crate) fn reject(&mut self, variable: &str, problem: String) {

@@ -8,6 +8,7 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 
 use super::*;
 use crate::subscriber::subscriber;
+use crate::subscriber::tests::with_only;
 
 #[derive(Clone, Default)]
 struct Output(Arc<Mutex<Vec<u8>>>);
@@ -33,7 +34,7 @@ pub(crate) fn lines(
     let line_format = LineFormat::new(format, "orders-api".to_owned(), colour);
     let writer = output.clone();
     let subscriber = subscriber("info", line_format, move || writer.clone(), provider, None);
-    tracing::subscriber::with_default(subscriber, work);
+    with_only(subscriber, work);
     let bytes = output.0.lock().unwrap().clone();
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'));

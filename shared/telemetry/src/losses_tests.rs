@@ -27,8 +27,10 @@ fn an_account_knows_what_was_refused_and_what_was_never_sent() {
     for _ in 0..10 {
         account.accept();
     }
-    account.settle(4, &Ok(()));
-    account.settle(3, &failure());
+    messages(|| {
+        account.settle(4, &Ok(()));
+        account.settle(3, &failure());
+    });
     let loss = account.loss();
     assert_eq!(
         loss,

@@ -311,6 +311,7 @@ fn each_bad_value_is_named_with_what_would_be_right() {
         ),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0", format!("`0` {number}")),
         ("OTEL_BSP_SCHEDULE_DELAY", "-1", format!("`-1` {number}")),
+        ("OTEL_BSP_SCHEDULE_DELAY", " 1", format!("` 1` {number}")),
         (
             "OTEL_BLRP_MAX_QUEUE_SIZE",
             "4294967296",

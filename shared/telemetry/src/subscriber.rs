@@ -74,4 +74,4 @@ fn concerns_export(metadata: &Metadata<'_>) -> bool {
 
 #[cfg(test)]
 #[path = "subscriber_tests.rs"]
-mod tests;
+pub(crate) mod tests;

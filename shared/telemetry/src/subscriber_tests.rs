@@ -1,6 +1,7 @@
 //! What reaches a trace, what reaches OTLP logs, and what of the SDK reaches stderr.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use opentelemetry::trace::Status;
 use opentelemetry_sdk::logs::InMemoryLogExporter;
@@ -8,6 +9,14 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData};
 
 use super::*;
 use crate::log_format::LogFormat;
+
+/// Runs `work` under `subscriber` while no other test uses `tracing`: a callsite that is reached
+/// for the first time while another thread sets a subscriber may keep that one's lack of interest.
+pub(crate) fn with_only(subscriber: impl Subscriber + Send + Sync + 'static, work: impl FnOnce()) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    tracing::subscriber::with_default(subscriber, work);
+}
 
 struct Recorded {
     spans: Vec<SpanData>,
@@ -31,7 +40,7 @@ fn record(log_filter: &str, work: impl FnOnce()) -> Recorded {
         Some(&traces),
         Some(&records),
     );
-    tracing::subscriber::with_default(subscriber, work);
+    with_only(subscriber, work);
     Recorded {
         spans: spans.get_finished_spans().unwrap(),
         logs: logs

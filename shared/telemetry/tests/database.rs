@@ -9,7 +9,8 @@
 
 mod recorder;
 
-use opentelemetry::KeyValue;
+use opentelemetry::trace::TraceContextExt;
+use opentelemetry::{Context, KeyValue};
 use recorder::{recorder, traced, tree};
 use sqlx::AnyPool;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
@@ -201,6 +202,19 @@ CLIENT SELECT one Error(no connection became free in time)
   ! exception exception.message=no connection became free in time exception.type=sqlx::Error
 "
     );
+}
+
+#[tokio::test]
+async fn a_statement_runs_inside_its_span() {
+    recorder();
+    let spans = DatabaseSpans::from_url("sqlite::memory:").unwrap();
+    let statement = Statement::new("SELECT", "one", "SELECT 1");
+    let (current, trace) = traced(async {
+        let query = async { Ok(Context::current().span().span_context().span_id()) };
+        spans.run(&statement, query).await.unwrap()
+    })
+    .await;
+    assert_eq!(recorder().trace(trace)[0].span_context.span_id(), current);
 }
 
 #[tokio::test]

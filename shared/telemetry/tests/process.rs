@@ -20,6 +20,7 @@ use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{SpanKind, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
+use telemetry::http_client::{Client, Method};
 use telemetry::{ServiceIdentity, Telemetry, TelemetryError};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -340,7 +341,7 @@ async fn a_sampler_of_the_environment_is_obeyed() {
         "one_unit_of_work",
         &[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
-            ("OTEL_TRACES_SAMPLER", "always_off"),
+            ("OTEL_TRACES_SAMPLER", "ALWAYS_OFF"),
         ],
     )
     .await;
@@ -404,14 +405,15 @@ async fn a_collector_that_is_down_is_said_in_a_few_lines() {
     }
 }
 
-/// More spans than the queue holds, while the exporter waits for an answer.
+/// As many spans as `FLOOD` says, faster than any exporter takes them.
 #[tokio::test]
 #[ignore = "a child of other tests"]
 async fn a_flood() {
     let telemetry = start();
     let tracer = global::tracer("edge");
+    let flood: u32 = std::env::var("FLOOD").unwrap().parse().unwrap();
     let started = Instant::now();
-    for _ in 0..1000 {
+    for _ in 0..flood {
         drop(tracer.start("process orders"));
     }
     eprintln!("worked: {}", started.elapsed().as_millis());
@@ -432,16 +434,18 @@ async fn a_collector_that_never_answers_holds_up_neither_work_nor_shutdown() {
         "a_flood",
         &[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
-            ("OTEL_BSP_MAX_QUEUE_SIZE", "64"),
+            ("FLOOD", "10000"),
             ("OTEL_METRICS_EXPORTER", "none"),
         ],
     )
     .await;
     assert_eq!(
         ended.answer("report"),
-        "telemetry lost: 1000 of 1000 spans (0 in failed exports, 1000 never sent); \
+        "telemetry lost: 10000 of 10000 spans (0 in failed exports, 10000 never sent); \
          the final flush ran out of time"
     );
+    // 2,048, the queue of the SDK, would have been full.
+    assert_eq!(ended.lines("queue full"), [""; 0]);
     assert!(ended.answer("worked").parse::<u64>().unwrap() < 1000);
     let shutdown: u64 = ended.answer("shutdown").parse().unwrap();
     assert!((4500..6000).contains(&shutdown), "{shutdown} ms");
@@ -457,6 +461,7 @@ async fn spans_that_do_not_fit_the_queue_are_counted() {
         &[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
+            ("FLOOD", "1000"),
             ("OTEL_LOGS_EXPORTER", "none"),
             ("OTEL_METRICS_EXPORTER", "none"),
         ],
@@ -470,6 +475,86 @@ async fn spans_that_do_not_fit_the_queue_are_counted() {
         format!("telemetry lost: {lost} of 1000 spans (0 in failed exports, {lost} never sent)")
     );
     assert_eq!(ended.lines("dropped a Span due to queue full").len(), 1);
+}
+
+/// All threads for blocking work are taken, so that no flush can even begin.
+#[test]
+#[ignore = "a child of other tests"]
+fn a_stop_without_a_free_thread() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let telemetry = start();
+        drop(tokio::task::spawn_blocking(std::thread::park));
+        drop(global::tracer("edge").start("process orders"));
+        stop(telemetry).await;
+    });
+    runtime.shutdown_background();
+}
+
+#[tokio::test]
+async fn a_stop_is_bounded_whatever_else_runs() {
+    let collector = Collector::default();
+    let endpoint = collector.over_http().await;
+    let ended = run(
+        "a_stop_without_a_free_thread",
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+            // Nothing is to be sent before the end.
+            ("OTEL_BSP_SCHEDULE_DELAY", "600000"),
+        ],
+    )
+    .await;
+    assert_eq!(
+        ended.answer("report"),
+        "telemetry lost: 1 of 1 spans (0 in failed exports, 1 never sent); \
+         the final flush ran out of time"
+    );
+    let shutdown: u64 = ended.answer("shutdown").parse().unwrap();
+    assert!((4500..6000).contains(&shutdown), "{shutdown} ms");
+}
+
+/// One call to the URL in `CALL`.
+#[tokio::test]
+#[ignore = "a child of other tests"]
+async fn a_call() {
+    let telemetry = start();
+    let url = std::env::var("CALL").unwrap();
+    let client = Client::new(Duration::from_secs(10), false).unwrap();
+    let sent = client.request(Method::GET, url, "/answer").send().await;
+    assert_eq!(sent.unwrap().status, 404);
+    stop(telemetry).await;
+}
+
+#[tokio::test]
+async fn what_is_logged_while_a_call_is_sent_belongs_to_its_span() {
+    let collector = Collector::default();
+    let endpoint = collector.over_http().await;
+    let ended = run(
+        "a_call",
+        &[
+            ("CALL", &endpoint),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+            ("OTEL_METRICS_EXPORTER", "none"),
+            ("OTEL_LOGS_EXPORTER", "none"),
+            (
+                "RUST_LOG",
+                "hyper_util::client::legacy::connect::http=debug",
+            ),
+            ("LOG_FORMAT", "json"),
+        ],
+    )
+    .await;
+    let spans = collector.received().spans();
+    assert_eq!(spans.len(), 1);
+    let span_id: [u8; 8] = spans[0].span_id.as_slice().try_into().unwrap();
+    let span_id = format!("{:016x}", u64::from_be_bytes(span_id));
+    let connecting = ended.lines("connecting to");
+    let line: serde_json::Value = serde_json::from_str(connecting[0]).unwrap();
+    assert_eq!(line["span_id"], span_id, "{connecting:?}");
 }
 
 #[tokio::test]
