@@ -14,5 +14,6 @@ mod commands;
 mod faults;
 mod outcomes;
 mod privacy;
+mod readme;
 mod signals;
 mod world;

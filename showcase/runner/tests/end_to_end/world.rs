@@ -135,7 +135,11 @@ impl World {
     }
 
     /// Posts an order that must be accepted, and gives its answer and its whole trace.
-    pub(crate) async fn trace_of(&self, order: &Value, headers: &[(&str, &str)]) -> (Answer, Trace) {
+    pub(crate) async fn trace_of(
+        &self,
+        order: &Value,
+        headers: &[(&str, &str)],
+    ) -> (Answer, Trace) {
         let answer = self.post(order, headers).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
         let trace = self.whole_trace(answer.text("trace_id")).await;
@@ -155,7 +159,11 @@ impl World {
     }
 
     /// Waits until the trace is as `is_enough` wants it.
-    pub(crate) async fn trace_when(&self, trace_id: &str, is_enough: impl Fn(&Trace) -> bool) -> Trace {
+    pub(crate) async fn trace_when(
+        &self,
+        trace_id: &str,
+        is_enough: impl Fn(&Trace) -> bool,
+    ) -> Trace {
         let deadline = Instant::now() + LIMIT;
         loop {
             let response = client()
