@@ -198,7 +198,12 @@ fn a_difference_shows_the_tree_and_the_lines() {
 #[test]
 fn every_single_change_of_the_trace_is_a_difference() {
     type Change = (&'static str, fn(&mut Trace));
-    let changes: [Change; 22] = [
+    let changes: [Change; 23] = [
+        ("extra event attribute", |t| {
+            _ = t.spans[0].events[0]
+                .attributes
+                .insert("z".to_owned(), Value::Empty);
+        }),
         ("service", |t| t.spans[0].service = "payments".to_owned()),
         ("name", |t| t.spans[0].name = "process order".to_owned()),
         ("kind", |t| t.spans[0].kind = Kind::Internal),
@@ -310,6 +315,8 @@ fn every_kind_of_link_is_told_apart() {
         link(TRACE, PROCESS),
         link(TRACE, "00000000000000ff"),
         link(&"f".repeat(32), PROCESS),
+        // The parent's span id, in a trace where it is another span's.
+        link(&"f".repeat(32), SEND),
     ];
     trace.spans[0].links[0].attributes = map([("k", Value::Int(1)), ("j", Value::Bool(false))]);
     let expected = "order-processor: process orders CONSUMER (parent outside)
@@ -318,6 +325,7 @@ fn every_kind_of_link_is_told_apart() {
     .k = 1
   ->link process orders
   ->link missing span
+  ->link another trace
   ->link another trace
   .messaging.kafka.offset = 7
   !error payment_unavailable
