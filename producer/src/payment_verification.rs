@@ -1,5 +1,6 @@
 //! Asks `payments` whether the payment of an order stands.
 
+use opentelemetry::KeyValue;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use telemetry::http_client::{Client, ClientError};
@@ -38,6 +39,7 @@ impl PaymentVerification {
                 format!("{}/payments/verify/{order_id}", self.url),
                 "/payments/verify/{order_id}",
             )
+            .attribute(KeyValue::new("app.order.id", order_id.to_string()))
             .send()
             .await
             .ok()?;

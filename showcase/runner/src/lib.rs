@@ -13,6 +13,7 @@ pub mod cli;
 pub mod query;
 pub mod stack;
 
+mod backlog;
 mod order;
 mod tail;
 mod topics;

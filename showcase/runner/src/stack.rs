@@ -247,6 +247,8 @@ impl Stack {
                     format!("{}/v1/traces", self.url_of("viewer", "OTLP/HTTP")),
                 ),
                 ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf".into()),
+                // The exporter would ask a proxy of the caller's environment even for loopback.
+                ("NO_PROXY", "127.0.0.1,localhost".into()),
                 ("OTEL_BSP_SCHEDULE_DELAY", "200".into()),
                 // The viewer takes traces only.
                 ("OTEL_METRICS_EXPORTER", "none".into()),

@@ -123,9 +123,8 @@ impl Row<'_> {
         if let Some(wait) = integer(self.span, "kafka.record.queue_time_ms") {
             let _ = write!(text, "  {QUEUE}queue wait {wait} ms{QUEUE:#}");
         }
-        if let Status::Error(_) = self.span.status {
-            let kind = string(self.span, "error.type").unwrap_or("error");
-            let _ = write!(text, "  {ERROR}{}{ERROR:#}", printable(kind));
+        if let Some(failure) = failure(self.span) {
+            let _ = write!(text, "  {ERROR}{}{ERROR:#}", printable(failure));
         }
         text.push('\n');
     }
@@ -140,8 +139,11 @@ fn details(span: &Span) -> Vec<String> {
     ) {
         details.push(printable(&format!("{topic}[{partition}]@{offset}")));
     }
-    if let Some(status) = integer(span, "http.response.status_code") {
-        details.push(status.to_string());
+    if let Some(status) = integer(span, "http.response.status_code").map(|code| code.to_string())
+        // An error status is said as the failure that it is.
+        && failure(span) != Some(status.as_str())
+    {
+        details.push(status);
     }
     if let Some(outcome) = string(span, "app.payment.outcome") {
         details.push(printable(outcome));
@@ -150,6 +152,10 @@ fn details(span: &Span) -> Vec<String> {
         details.push("linked".into());
     }
     details
+}
+
+fn failure(span: &Span) -> Option<&str> {
+    matches!(span.status, Status::Error(_)).then(|| string(span, "error.type").unwrap_or("error"))
 }
 
 fn summary(trace: &Trace, services: usize, roots: usize) -> String {

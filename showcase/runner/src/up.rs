@@ -1,6 +1,7 @@
 //! The main command: starts the stack, posts one order, prints its trace, and stays up until
 //! Ctrl-C.
 
+use crate::backlog;
 use crate::order;
 use crate::query::QueryApi;
 use crate::stack::{Broker, Plan, Ports, Stack};
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 const GOOD: Style = AnsiColor::Green.on_default();
+const WARNING: Style = AnsiColor::Yellow.on_default();
 const BOLD: Style = Style::new().bold();
 
 #[derive(Debug, Args)]
@@ -73,6 +75,7 @@ async fn showcase(plan: Plan, shutdown: &CancellationToken) -> anyhow::Result<()
         () = shutdown.cancelled() => Ok(()),
         ended = stack.child_ended() => Err(ended.into()),
         Err(error) = present(&addresses) => Err(error),
+        () = warn_of_backlog(&addresses) => Ok(()),
     };
     println!("\nStopping: what is in hand is finished, and every span is sent.");
     let complaints = stack.stop().await;
@@ -135,6 +138,17 @@ Or in another terminal:
         );
     }
     println!("\nCtrl-C stops everything.");
+    std::future::pending().await
+}
+
+/// For ever; nothing to do on a real broker.
+async fn warn_of_backlog(addresses: &Addresses) {
+    if addresses.embedded {
+        backlog::watch(&addresses.brokers, |warning| {
+            anstream::eprintln!("{WARNING}warning:{WARNING:#} {warning}");
+        })
+        .await;
+    }
     std::future::pending().await
 }
 
