@@ -1,6 +1,8 @@
 //! The life of a service process: read the environment, start telemetry, run until told to stop,
 //! flush, leave with an exit code that says how it went.
 
+mod healthcheck;
+
 use crate::environment::Environment;
 use std::process::ExitCode;
 use telemetry::ServiceIdentity;
@@ -30,13 +32,23 @@ pub trait Service {
     ) -> impl Future<Output = anyhow::Result<()>>;
 }
 
-/// The whole of a service's `main`: `--help`, `--version`, then [`launch`] until Ctrl-C or SIGTERM.
+/// The whole of a service's `main`: `--help`, `--version`, `--healthcheck`, or else [`launch`] until
+/// Ctrl-C or SIGTERM.
 pub fn main<S: Service>() -> ExitCode {
-    clap::Command::new(S::NAME)
+    let arguments = clap::Command::new(S::NAME)
         .version(S::VERSION)
         .about(S::ABOUT)
+        .arg(
+            clap::Arg::new("healthcheck")
+                .long("healthcheck")
+                .action(clap::ArgAction::SetTrue)
+                .help("Ask the service that runs with this environment whether it is ready; exit with 0 or 1"),
+        )
         .after_help(variables_help::<S>())
         .get_matches();
+    if arguments.get_flag("healthcheck") {
+        return check_health::<S>();
+    }
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(async { launch::<S>(shutdown_on_signal()).await }),
         Err(error) => {
@@ -120,6 +132,36 @@ async fn wait_for_signal() {
 #[cfg(not(unix))]
 async fn wait_for_signal() {
     let _ = tokio::signal::ctrl_c().await;
+}
+
+fn check_health<S: Service>() -> ExitCode {
+    const VARIABLE: &str = "LISTEN_ADDR";
+    let mut declared = Environment::from_fn(|_| None);
+    S::configure(&mut declared);
+    let default = declared
+        .variables()
+        .iter()
+        .find(|variable| variable.name == VARIABLE)
+        .map(|variable| variable.default.clone());
+    let listen = Environment::of_process()
+        .read_optional::<String>(VARIABLE, "")
+        .or(default)
+        .and_then(|address| address.parse().ok());
+    let Some(listen) = listen else {
+        eprintln!("{}: {VARIABLE} is not an address", S::NAME);
+        return ExitCode::FAILURE;
+    };
+    match healthcheck::is_ready(listen) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("{}: not ready", S::NAME);
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{}: no answer from {listen}: {error}", S::NAME);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn variables_help<S: Service>() -> String {

@@ -1,6 +1,8 @@
 //! The viewer as a program of its own: options in, addresses printed, served until it is told to
 //! stop. Everything else is in the library.
 
+mod healthcheck;
+
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -15,11 +17,23 @@ use viewer::{Config, Viewer};
 struct Command {
     #[command(flatten)]
     config: Config,
+    /// Ask the viewer that runs with these options whether it answers; exit with 0 or 1
+    #[arg(long)]
+    healthcheck: bool,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Command::parse();
+    if command.healthcheck {
+        return match healthcheck::ask(command.config.listen) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                _ = writeln!(std::io::stderr(), "error: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
