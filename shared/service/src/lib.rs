@@ -16,6 +16,8 @@ pub mod kafka;
 pub mod problem;
 mod process;
 pub mod record_loop;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use environment::Environment;
 pub use process::{Service, launch, main, shutdown_on_signal};
