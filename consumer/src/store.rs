@@ -79,3 +79,7 @@ impl Store {
         self.database.close().await;
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -7,7 +7,8 @@ use sqlx::any::AnyRow;
 use telemetry::database::Statement;
 use uuid::Uuid;
 
-const SCHEMA: &[&str] = &["CREATE TABLE IF NOT EXISTS payments (
+const SCHEMA: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS payments (
     idempotency_key TEXT PRIMARY KEY,
     payment_id TEXT NOT NULL,
     order_id TEXT NOT NULL,
@@ -16,7 +17,9 @@ const SCHEMA: &[&str] = &["CREATE TABLE IF NOT EXISTS payments (
     outcome TEXT NOT NULL,
     authorization_id TEXT NOT NULL,
     saved_methods BIGINT NOT NULL
-)"];
+)",
+    "CREATE INDEX IF NOT EXISTS payments_order_id ON payments (order_id)",
+];
 
 static SELECT_BY_KEY: Statement = Statement::new(
     "SELECT",
@@ -125,3 +128,7 @@ fn payment(row: &AnyRow) -> Result<Payment, sqlx::Error> {
         saved_methods: row.try_get("saved_methods")?,
     })
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

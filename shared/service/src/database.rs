@@ -7,8 +7,8 @@
 use crate::environment::Environment;
 use sqlx::any::{AnyArguments, AnyPoolOptions, AnyRow};
 use sqlx::query::Query;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Any, AnyPool};
-use std::path::Path;
 use std::time::Duration;
 use telemetry::database::{DatabaseSpans, Statement};
 
@@ -16,6 +16,17 @@ use telemetry::database::{DatabaseSpans, Statement};
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections a service holds at most.
 const MAX_CONNECTIONS: u32 = 8;
+
+// Every connection is told to give a statement up before `TIMEOUT` does: one that its client has
+// left could still take effect, after an answer that said it had failed.
+
+/// The wait comes first: switching to WAL takes the lock that others may hold.
+const SQLITE: &[&str] = &[
+    "PRAGMA busy_timeout = 2000",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+];
+const POSTGRES: &[&str] = &["SET statement_timeout = 2500"];
 
 /// A pool of connections whose statements are traced.
 #[derive(Clone)]
@@ -60,34 +71,31 @@ impl Database {
     /// Opens the database and makes the tables of `schema` that are not there yet.
     ///
     /// # Errors
-    /// [`ConnectError`]; a statement of `schema` that another process is executing at the same time
-    /// is tried again.
+    /// [`ConnectError`], within a few seconds; a statement of `schema` that another process is
+    /// executing at the same time is tried again.
     pub async fn connect(url: &str, schema: &[&'static str]) -> Result<Self, ConnectError> {
         sqlx::any::install_default_drivers();
         let spans = DatabaseSpans::from_url(url).map_err(|_| ConnectError::Url)?;
-        let mut options = AnyPoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(TIMEOUT);
         let mut url = url.to_owned();
-        if url.starts_with("sqlite:") {
+        let is_sqlite = url.starts_with("sqlite:");
+        if is_sqlite {
             make_folder(&url)?;
             if !url.contains('?') {
                 url.push_str("?mode=rwc");
             }
-            options = options.after_connect(|connection, _| {
+        }
+        let settings = if is_sqlite { SQLITE } else { POSTGRES };
+        let options = AnyPoolOptions::new()
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(TIMEOUT)
+            .after_connect(move |connection, _| {
                 Box::pin(async move {
-                    // The wait comes first: switching to WAL takes the lock that others may hold.
-                    for pragma in [
-                        "PRAGMA busy_timeout = 2000",
-                        "PRAGMA journal_mode = WAL",
-                        "PRAGMA synchronous = NORMAL",
-                    ] {
-                        sqlx::query(pragma).execute(&mut *connection).await?;
+                    for setting in settings {
+                        sqlx::query(*setting).execute(&mut *connection).await?;
                     }
                     Ok(())
                 })
             });
-        }
         let database = Self {
             pool: options.connect(&url).await?,
             spans,
@@ -101,12 +109,15 @@ impl Database {
     /// `CREATE TABLE IF NOT EXISTS` is not atomic in PostgreSQL: two processes that start together
     /// can both find the table missing, and one of them fails.
     async fn create(&self, table: &'static str) -> Result<(), sqlx::Error> {
-        for _ in 0..3 {
-            if sqlx::query(table).execute(&self.pool).await.is_ok() {
-                return Ok(());
+        in_time(async {
+            for _ in 0..3 {
+                if sqlx::query(table).execute(&self.pool).await.is_ok() {
+                    return Ok(());
+                }
             }
-        }
-        sqlx::query(table).execute(&self.pool).await.map(|_| ())
+            sqlx::query(table).execute(&self.pool).await.map(|_| ())
+        })
+        .await
     }
 
     /// Executes `statement`, and tells how many rows it changed.
@@ -161,9 +172,9 @@ async fn in_time<T>(query: impl Future<Output = Result<T, sqlx::Error>>) -> Resu
 }
 
 fn make_folder(url: &str) -> Result<(), ConnectError> {
-    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
-    let path = path.split('?').next().unwrap_or(path);
-    match Path::new(path).parent() {
+    // sqlx's own reading of the URL, which decodes what is percent-encoded.
+    let options: SqliteConnectOptions = url.parse()?;
+    match options.get_filename().parent() {
         Some(folder) if !folder.as_os_str().is_empty() => {
             std::fs::create_dir_all(folder).map_err(|source| ConnectError::Folder {
                 folder: folder.display().to_string(),
