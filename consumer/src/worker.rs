@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::process::Processor;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
+use rdkafka::message::BorrowedMessage;
 use rdkafka_otel::TracedConsumer;
 use service::kafka::Membership;
 use service::record_loop;
@@ -32,13 +33,13 @@ impl Worker {
         })
     }
 
-    pub(crate) async fn run(&self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        record_loop::run(
-            &self.consumer,
-            async |record| self.processor.process(record).await,
-            shutdown,
-        )
-        .await?;
+    pub(crate) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self {
+            consumer,
+            processor,
+        } = self;
+        let handle = async |record: &BorrowedMessage<'_>| processor.process(record).await;
+        record_loop::run(consumer, handle, shutdown).await?;
         Ok(())
     }
 }

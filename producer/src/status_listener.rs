@@ -20,6 +20,11 @@ use tokio_util::sync::CancellationToken;
 /// The listener, subscribed.
 pub(crate) struct StatusListener {
     consumer: TracedConsumer<Membership>,
+    hearing: Hearing,
+}
+
+/// What hearing a status event takes.
+struct Hearing {
     store: Store,
     /// From the order's acceptance to its end, whatever the clocks of the services differ by.
     duration: Histogram<f64>,
@@ -59,30 +64,29 @@ impl StatusListener {
         consumer
             .consumer()
             .subscribe(&[&config.kafka.topics.order_status])?;
+        let duration = global::meter("orders-api")
+            .f64_histogram("app.order.duration")
+            .with_unit("s")
+            .with_description("From the acceptance of an order to its final status")
+            .with_boundaries(vec![
+                0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+            ])
+            .build();
         Ok(Self {
             consumer,
-            store,
-            duration: global::meter("orders-api")
-                .f64_histogram("app.order.duration")
-                .with_unit("s")
-                .with_description("From the acceptance of an order to its final status")
-                .with_boundaries(vec![
-                    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
-                ])
-                .build(),
+            hearing: Hearing { store, duration },
         })
     }
 
-    pub(crate) async fn run(&self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        record_loop::run(
-            &self.consumer,
-            async |record| self.hear(record).await,
-            shutdown,
-        )
-        .await?;
+    pub(crate) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { consumer, hearing } = self;
+        let handle = async |record: &BorrowedMessage<'_>| hearing.hear(record).await;
+        record_loop::run(consumer, handle, shutdown).await?;
         Ok(())
     }
+}
 
+impl Hearing {
     async fn hear(&self, record: &BorrowedMessage<'_>) -> Result<(), ListenError> {
         let event = OrderStatusChanged::from_json(record.payload())?;
         let order_id = event.order_id.to_string();

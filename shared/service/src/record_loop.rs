@@ -12,6 +12,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka_otel::{ErrorType, TracedConsumer};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// First pause before a record that could not be settled is tried again; doubles up to
@@ -21,6 +22,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(15);
 /// How long the record in hand may still take once the service shuts down.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long leaving the group may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Whether a record whose processing failed is done with all the same.
 pub trait Settlement: ErrorType {
     /// `true` if the failure was dealt with (dead-lettered, or nothing more to do): its offset is
@@ -28,12 +32,22 @@ pub trait Settlement: ErrorType {
     fn is_settled(&self) -> bool;
 }
 
-/// Runs until `shutdown` is cancelled, and then finishes the record in hand, for up to 10 s.
-/// Each try of a record is one `process` span.
+/// Runs until `shutdown` is cancelled, then finishes the record in hand, for up to 10 s, and leaves
+/// the group, for up to 5 s. Each try of a record is one `process` span.
 ///
 /// # Errors
 /// A fatal error of the Kafka client; anything less is logged and waited out.
 pub async fn run<E: Settlement>(
+    consumer: TracedConsumer<Membership>,
+    handle: impl AsyncFn(&BorrowedMessage<'_>) -> Result<(), E>,
+    shutdown: CancellationToken,
+) -> Result<(), KafkaError> {
+    let outcome = take_records(&consumer, handle, shutdown).await;
+    leave(consumer).await;
+    outcome
+}
+
+async fn take_records<E: Settlement>(
     consumer: &TracedConsumer<Membership>,
     handle: impl AsyncFn(&BorrowedMessage<'_>) -> Result<(), E>,
     shutdown: CancellationToken,
@@ -41,7 +55,7 @@ pub async fn run<E: Settlement>(
     loop {
         let record = tokio::select! {
             biased;
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled() => return Ok(()),
             received = consumer.recv() => match received {
                 Ok(record) => record,
                 Err(error) => {
@@ -65,12 +79,10 @@ pub async fn run<E: Settlement>(
                 offset = record.offset(),
                 "stopping before this record is settled; it will come again"
             );
-            break;
+            return Ok(());
         }
         commit(consumer, &record);
     }
-    commit_and_wait(consumer).await;
-    Ok(())
 }
 
 /// Processes `record` until it is settled; `false` if the service shuts down first.
@@ -113,13 +125,25 @@ fn commit(consumer: &TracedConsumer<Membership>, record: &BorrowedMessage<'_>) {
     }
 }
 
-/// The last commits were asynchronous; leaving without waiting would have their records come again.
-async fn commit_and_wait(consumer: &TracedConsumer<Membership>) {
-    let outcome =
-        tokio::task::block_in_place(|| consumer.consumer().commit_consumer_state(CommitMode::Sync));
-    match outcome {
-        Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-        Err(error) => tracing::warn!(%error, "the last offsets may not be committed"),
+/// The commits so far were asynchronous; going without waiting would have their records come again.
+async fn leave(consumer: TracedConsumer<Membership>) {
+    let (left, leaving) = oneshot::channel();
+    // A thread of its own, because both steps block, and without a broker for as long as a session
+    // may last. Should it not come to its end, it ends with the process.
+    std::thread::spawn(move || {
+        match consumer.consumer().commit_consumer_state(CommitMode::Sync) {
+            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
+            Err(error) => tracing::warn!(%error, "the last offsets may not be committed"),
+        }
+        drop(consumer);
+        // Nobody may be waiting any more.
+        let _ = left.send(());
+    });
+    if tokio::time::timeout(LEAVE_TIMEOUT, leaving).await.is_err() {
+        tracing::warn!(
+            "the broker does not answer; the last offsets may not be committed, \
+             and their records come again"
+        );
     }
 }
 
