@@ -3,6 +3,7 @@
 use rdkafka_otel::Parent;
 use service::Environment;
 use service::database::Database;
+use service::environment::HttpUrl;
 use service::kafka::KafkaSettings;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -48,11 +49,13 @@ impl Config {
                 "parent of process spans: creation-context, link, auto or by-age:30s",
             ),
             database_url: Database::configure(environment, "order-processor"),
-            payments_url: environment.read(
-                "PAYMENTS_URL",
-                String::from("http://127.0.0.1:8001"),
-                "where payments is",
-            ),
+            payments_url: environment
+                .read(
+                    "PAYMENTS_URL",
+                    HttpUrl("http://127.0.0.1:8001".into()),
+                    "where payments is",
+                )
+                .0,
             payments_timeout: environment.milliseconds(
                 "PAYMENTS_TIMEOUT_MS",
                 Duration::from_secs(10),

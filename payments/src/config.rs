@@ -2,6 +2,7 @@
 
 use service::Environment;
 use service::database::Database;
+use service::environment::HttpUrl;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -29,10 +30,12 @@ impl Config {
                 "where the API listens; port 0 takes a free one",
             ),
             database_url: Database::configure(environment, "payments"),
-            gateway_url: environment.read_optional(
-                "PAYMENT_GATEWAY_URL",
-                "the payment gateway; unset starts a simulated one",
-            ),
+            gateway_url: environment
+                .read_optional(
+                    "PAYMENT_GATEWAY_URL",
+                    "the payment gateway; unset starts a simulated one",
+                )
+                .map(|HttpUrl(url)| url),
             simulated_gateway: environment.read(
                 "SIMULATED_GATEWAY_ADDR",
                 SocketAddr::from((Ipv4Addr::LOCALHOST, 8002)),

@@ -6,6 +6,7 @@
 use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::Duration;
+use telemetry::http_client::Url;
 
 /// Reads variables through a lookup, so that tests never touch the process's environment.
 pub struct Environment<'a> {
@@ -147,6 +148,31 @@ impl<'a> Environment<'a> {
     }
 }
 
+/// The URL of another server, as text without a slash at the end. The client of `telemetry` speaks
+/// plain HTTP only, so any other scheme is a fault when the service starts and not at each request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpUrl(pub String);
+
+impl Display for HttpUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl FromStr for HttpUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_usable = Url::parse(text).is_ok_and(|url| {
+            url.scheme() == "http" && url.query().is_none() && url.fragment().is_none()
+        });
+        // The text is not quoted: a URL may hold a password.
+        is_usable
+            .then(|| Self(text.trim_end_matches('/').to_owned()))
+            .ok_or("must be http://HOST[:PORT][/PATH]")
+    }
+}
+
 struct Switch(bool);
 
 impl Display for Switch {
@@ -197,6 +223,32 @@ mod tests {
             "the environment cannot be used:\n  PORT: invalid digit found in string\n  \
              TRUST: must be on or off\n  TIMEOUT_MS: must be at least 1 (milliseconds)"
         );
+    }
+
+    #[test]
+    fn a_url_must_be_one_that_the_client_can_call() {
+        for (text, expected) in [
+            ("http://127.0.0.1:8001", Some("http://127.0.0.1:8001")),
+            (" http://payments/api/ ", Some("http://payments/api")),
+            ("https://payments", None),
+            ("payments:8001", None),
+            ("http://", None),
+            ("http://user:hunter2@host:port", None),
+            ("http://payments/?a=1", None),
+            ("http://payments/#a", None),
+        ] {
+            let mut environment = Environment::from_fn(|_| Some(text.into()));
+            let url: Option<HttpUrl> = environment.read_optional("URL", "");
+            assert_eq!(url, expected.map(|url| HttpUrl(url.into())), "{text}");
+            let reported = environment.finish(()).map_err(|error| error.to_string());
+            assert_eq!(
+                reported.err(),
+                expected.is_none().then(|| {
+                    "the environment cannot be used:\n  URL: must be http://HOST[:PORT][/PATH]"
+                        .into()
+                })
+            );
+        }
     }
 
     #[test]
