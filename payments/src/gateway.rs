@@ -61,9 +61,14 @@ impl Gateway {
             }))
             .send()
             .await
-            .map_err(unreachable)?;
+            .map_err(no_answer)?;
         answered(response.status)?;
-        response.json().map_err(|_| GatewayError::Refused)
+        let authorization: Authorization = response.json().map_err(|_| GatewayError::Refused)?;
+        if is_id(&authorization.authorization_id) {
+            Ok(authorization)
+        } else {
+            Err(GatewayError::Refused)
+        }
     }
 
     pub(crate) async fn is_authorized(&self, authorization_id: &str) -> Result<bool, GatewayError> {
@@ -80,7 +85,7 @@ impl Gateway {
             )
             .send()
             .await
-            .map_err(unreachable)?;
+            .map_err(no_answer)?;
         if response.status == StatusCode::NOT_FOUND {
             return Ok(false);
         }
@@ -90,12 +95,20 @@ impl Gateway {
     }
 }
 
-fn unreachable(error: ClientError) -> GatewayError {
-    if error.is_timeout() {
-        GatewayError::Timeout
-    } else {
-        GatewayError::Unavailable
+fn no_answer(error: ClientError) -> GatewayError {
+    match error {
+        ClientError::BodyTooLarge(_) => GatewayError::Refused,
+        error if error.is_timeout() => GatewayError::Timeout,
+        _ => GatewayError::Unavailable,
     }
+}
+
+/// Whether an id can be kept and put into a URL as it is.
+fn is_id(id: &str) -> bool {
+    (1..=128).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 fn answered(status: StatusCode) -> Result<(), GatewayError> {

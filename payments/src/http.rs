@@ -3,15 +3,17 @@
 use crate::charge::{self, ChargeError, ChargeRequest, Outcome, Payment};
 use crate::gateway::{Gateway, GatewayError};
 use crate::store::Store;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, KeyValue};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 use service::http::json_body;
-use service::problem::Problem;
+use service::problem::{FieldFault, Problem};
 use uuid::Uuid;
 
 #[derive(Clone)]
@@ -25,14 +27,6 @@ pub(crate) fn routes(store: Store, gateway: Gateway) -> Router {
         .route("/payments", post(charge))
         .route("/payments/verify/{order_id}", get(verify))
         .with_state(App { store, gateway })
-}
-
-#[derive(Deserialize)]
-struct ChargeBody {
-    order_id: Uuid,
-    amount: i64,
-    currency: String,
-    payment_method: String,
 }
 
 #[derive(Serialize)]
@@ -82,11 +76,10 @@ async fn charge(State(app): State<App>, request: Request) -> Result<Json<Payment
 
 async fn verify(
     State(app): State<App>,
-    Path(order_id): Path<String>,
+    order_id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Json<VerificationBody>, Problem> {
-    let order_id: Uuid = order_id
-        .parse()
-        .map_err(|_| Problem::new(StatusCode::NOT_FOUND, "an order id is a UUID"))?;
+    let Path(order_id) =
+        order_id.map_err(|_| Problem::new(StatusCode::NOT_FOUND, "an order id is a UUID"))?;
     let context = Context::current();
     let span = context.span();
     span.set_attribute(KeyValue::new("app.order.id", order_id.to_string()));
@@ -105,25 +98,60 @@ async fn verify(
 
 async fn charge_request(request: Request) -> Result<ChargeRequest, Problem> {
     let idempotency_key = idempotency_key(request.headers())?;
-    let body: ChargeBody = serde_json::from_value(json_body(request).await?).map_err(|_| {
+    let json = json_body(request).await?;
+    read_charge(idempotency_key, &json).map_err(|faults| {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "send order_id (UUID), amount (integer, minor units), currency and payment_method",
+            "the charge has fields that cannot be accepted; see errors",
         )
-    })?;
-    if body.amount < 0 {
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "amount must not be negative",
-        ));
-    }
-    Ok(ChargeRequest {
-        idempotency_key,
-        order_id: body.order_id,
-        amount: body.amount,
-        currency: body.currency,
-        payment_method: body.payment_method,
+        .with_faults(faults)
     })
+}
+
+fn read_charge(idempotency_key: Uuid, json: &Value) -> Result<ChargeRequest, Vec<FieldFault>> {
+    let text = |name| json.get(name).and_then(Value::as_str);
+    let order_id = text("order_id").and_then(|value| value.parse().ok());
+    let amount = json.get("amount").and_then(Value::as_i64);
+    let amount = amount.filter(|amount| *amount >= 0);
+    let currency = text("currency")
+        .filter(|value| value.len() == 3 && value.bytes().all(|byte| byte.is_ascii_uppercase()));
+    let payment_method = text("payment_method").filter(|value| {
+        (1..=64).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    match (order_id, amount, currency, payment_method) {
+        (Some(order_id), Some(amount), Some(currency), Some(payment_method)) => Ok(ChargeRequest {
+            idempotency_key,
+            order_id,
+            amount,
+            currency: currency.to_owned(),
+            payment_method: payment_method.to_owned(),
+        }),
+        _ => Err([
+            (order_id.is_none(), "/order_id", "must be a UUID"),
+            (
+                amount.is_none(),
+                "/amount",
+                "must be an integer from 0, in minor units",
+            ),
+            (
+                currency.is_none(),
+                "/currency",
+                "must be three capital letters, an ISO 4217 code",
+            ),
+            (
+                payment_method.is_none(),
+                "/payment_method",
+                "must be 1 to 64 visible ASCII characters",
+            ),
+        ]
+        .into_iter()
+        .filter(|(is_at_fault, ..)| *is_at_fault)
+        .map(|(_, pointer, detail)| FieldFault {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        })
+        .collect()),
+    }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Uuid, Problem> {
