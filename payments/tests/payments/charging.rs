@@ -1,15 +1,16 @@
 //! An order is charged once, and every answer of the gateway becomes the right one of ours.
 
-use crate::world::{Gateway, World, body, charged, order, problem};
+use crate::world::{World, body, charged, gateway, order};
 use axum::http::StatusCode;
 use serde_json::json;
+use service::testing::Answer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 #[tokio::test]
 async fn asking_again_charges_nothing_also_after_a_restart() {
-    let gateway = Gateway::start().await;
+    let gateway = gateway().await;
     let world = World::at(&gateway.url).await;
     let (key, order) = (Uuid::new_v4(), order());
     for _ in 0..2 {
@@ -21,9 +22,9 @@ async fn asking_again_charges_nothing_also_after_a_restart() {
         .await;
     let answer = world.charge(key, &body(order, "pm_ok")).await;
     assert_eq!(answer, charged(key, order, "approved"));
-    assert_eq!(gateway.asked(), ["POST /authorize"]);
+    assert_eq!(gateway.asked_what(), ["POST /authorize"]);
     assert_eq!(
-        gateway.last_headers()["idempotency-key"],
+        gateway.asked()[0].headers["idempotency-key"],
         key.to_string().as_str()
     );
     assert_eq!(world.stored().await, [format!("{key} 2500 approved")]);
@@ -48,11 +49,11 @@ async fn asking_at_the_same_time_charges_once() {
 
 #[tokio::test]
 async fn a_key_is_good_for_one_charge() {
-    let gateway = Gateway::start().await;
+    let gateway = gateway().await;
     let world = World::at(&gateway.url).await;
     let (key, order) = (Uuid::new_v4(), order());
     world.charge(key, &body(order, "pm_ok")).await;
-    let reused = problem(
+    let reused = Answer::problem(
         StatusCode::UNPROCESSABLE_ENTITY,
         "this idempotency key was used for another charge",
     );
@@ -65,7 +66,7 @@ async fn a_key_is_good_for_one_charge() {
         other[field] = value;
         assert_eq!(world.charge(key, &other).await, reused, "{field}");
     }
-    assert_eq!(gateway.asked(), ["POST /authorize"]);
+    assert_eq!(gateway.asked_what(), ["POST /authorize"]);
     assert_eq!(world.stored().await, [format!("{key} 2500 approved")]);
 }
 
@@ -73,11 +74,11 @@ async fn a_key_is_good_for_one_charge() {
 async fn every_test_token_does_what_it_says() {
     let world = World::start(&[("PAYMENT_GATEWAY_TIMEOUT_MS", "3500")]).await;
     let failure = |answer| match answer {
-        "down" => problem(
+        "down" => Answer::problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "the payment gateway cannot be reached, or is out of order",
         ),
-        _ => problem(
+        _ => Answer::problem(
             StatusCode::GATEWAY_TIMEOUT,
             "the payment gateway did not answer in time",
         ),
@@ -122,9 +123,9 @@ async fn every_test_token_does_what_it_says() {
 
 #[tokio::test]
 async fn a_database_that_is_away_is_said_in_time_and_nothing_is_charged() {
-    let gateway = Gateway::start().await;
+    let gateway = gateway().await;
     let world = World::at(&gateway.url).await;
-    let away = problem(
+    let away = Answer::problem(
         StatusCode::SERVICE_UNAVAILABLE,
         "the database does not answer",
     );
@@ -135,7 +136,7 @@ async fn a_database_that_is_away_is_said_in_time_and_nothing_is_charged() {
     let (key, order) = (Uuid::new_v4(), order());
     assert_eq!(world.charge(key, &body(order, "pm_ok")).await, away);
     assert_eq!(world.get(&format!("/payments/verify/{order}")).await, away);
-    assert!(gateway.asked().is_empty());
+    assert!(gateway.asked_what().is_empty());
     world
         .database
         .execute("ALTER TABLE elsewhere RENAME TO payments")

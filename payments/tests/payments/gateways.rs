@@ -1,9 +1,9 @@
 //! Gateways that are away, answer rubbish, or would like to know more than they are told.
 
-use crate::world::{Gateway, World, answer, approval, body, charged, order, problem};
+use crate::world::{World, approval, body, charged, gateway, order};
 use axum::http::StatusCode;
 use serde_json::json;
-use service::testing::nowhere;
+use service::testing::{Answer, answer, nowhere};
 use uuid::Uuid;
 
 const OUT_OF_ORDER: &str = "the payment gateway cannot be reached, or is out of order";
@@ -13,14 +13,14 @@ const REFUSED: &str = "the payment gateway refused the request, or gave an answe
 async fn a_gateway_that_is_away_is_503() {
     let world = World::at(&format!("http://{}", nowhere())).await;
     let answer = world.charge(Uuid::new_v4(), &body(order(), "pm_ok")).await;
-    let away = problem(StatusCode::SERVICE_UNAVAILABLE, OUT_OF_ORDER);
+    let away = Answer::problem(StatusCode::SERVICE_UNAVAILABLE, OUT_OF_ORDER);
     assert_eq!(answer, away);
     assert!(world.stored().await.is_empty());
 }
 
 #[tokio::test]
 async fn a_gateway_that_answers_rubbish_is_502_and_one_in_trouble_503() {
-    let gateway = Gateway::start().await;
+    let gateway = gateway().await;
     let world = World::at(&gateway.url).await;
     let ok = |body: serde_json::Value| (StatusCode::OK, body.to_string().into_bytes());
     let status = |status| (status, b"{}".to_vec());
@@ -65,11 +65,11 @@ async fn a_gateway_that_answers_rubbish_is_502_and_one_in_trouble_503() {
             given.0,
             String::from_utf8_lossy(&given.1[..given.1.len().min(80)])
         );
-        gateway.answers(given);
+        gateway.answers([given]);
         let expected = if expected == 502 {
-            problem(StatusCode::BAD_GATEWAY, REFUSED)
+            Answer::problem(StatusCode::BAD_GATEWAY, REFUSED)
         } else {
-            problem(StatusCode::SERVICE_UNAVAILABLE, OUT_OF_ORDER)
+            Answer::problem(StatusCode::SERVICE_UNAVAILABLE, OUT_OF_ORDER)
         };
         assert_eq!(
             world.charge(key, &body(order, "pm_ok")).await,
@@ -78,14 +78,14 @@ async fn a_gateway_that_answers_rubbish_is_502_and_one_in_trouble_503() {
         );
     }
     assert!(world.stored().await.is_empty());
-    gateway.answers(approval(&"a".repeat(128)));
+    gateway.answers([approval(&"a".repeat(128))]);
     let answer = world.charge(key, &body(order, "pm_ok")).await;
     assert_eq!(answer, charged(key, order, "approved"));
 }
 
 #[tokio::test]
 async fn the_gateway_is_told_nothing_of_the_trace() {
-    let gateway = Gateway::start().await;
+    let gateway = gateway().await;
     let world = World::start(&[
         ("PAYMENT_GATEWAY_URL", &gateway.url),
         ("OTEL_SDK_DISABLED", "false"),
@@ -106,11 +106,8 @@ async fn the_gateway_is_told_nothing_of_the_trace() {
     assert_eq!(refused.body["trace_id"], trace_id);
     let charged = answer(request.header("idempotency-key", Uuid::new_v4().to_string())).await;
     assert_eq!(charged.status, 200);
-    let mut told: Vec<_> = gateway
-        .last_headers()
-        .keys()
-        .map(ToString::to_string)
-        .collect();
+    let asked = gateway.asked();
+    let mut told: Vec<_> = asked[0].headers.keys().map(ToString::to_string).collect();
     told.sort();
     assert_eq!(
         told,

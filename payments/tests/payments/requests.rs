@@ -1,15 +1,16 @@
 //! Requests that cannot be served, each answered with what is wrong.
 
-use crate::world::{World, answer, body, order, problem};
+use crate::world::{World, body, order};
 use axum::http::StatusCode;
 use reqwest::Client;
 use serde_json::{Value, json};
+use service::testing::{Answer, answer};
 use uuid::Uuid;
 
 #[tokio::test]
 async fn a_charge_needs_a_key_that_is_a_uuid() {
     let world = World::start(&[]).await;
-    let expected = problem(
+    let expected = Answer::problem(
         StatusCode::BAD_REQUEST,
         "send an `Idempotency-Key` header that holds a UUID; the same key charges once",
     );
@@ -40,20 +41,16 @@ async fn every_field_at_fault_is_named() {
             "must be 1 to 64 visible ASCII characters",
         ),
     ];
-    let refused = |at_fault: &[usize]| {
-        let mut expected = problem(
+    let refused = |errors: &[(&str, &str)]| {
+        Answer::problem(
             StatusCode::UNPROCESSABLE_ENTITY,
             "the charge has fields that cannot be accepted; see errors",
-        );
-        expected.body["errors"] = at_fault
-            .iter()
-            .map(|index| json!({"pointer": faults[*index].0, "detail": faults[*index].1}))
-            .collect();
-        expected
+        )
+        .with_errors(errors)
     };
     let charge = async |body: &Value| world.charge(Uuid::new_v4(), body).await;
     for nothing in [json!({}), json!([]), json!(null), json!("order_id")] {
-        assert_eq!(charge(&nothing).await, refused(&[0, 1, 2, 3]), "{nothing}");
+        assert_eq!(charge(&nothing).await, refused(&faults), "{nothing}");
     }
     let cases = [
         ("order_id", json!(7), 0),
@@ -73,7 +70,11 @@ async fn every_field_at_fault_is_named() {
     for (field, value, fault) in cases {
         let mut body = body(order(), "pm_ok");
         body[field] = value;
-        assert_eq!(charge(&body).await, refused(&[fault]), "{body}");
+        assert_eq!(
+            charge(&body).await,
+            refused(&faults[fault..=fault]),
+            "{body}"
+        );
     }
     assert!(world.stored().await.is_empty());
     let mut most = body(order(), "pm_ok");
@@ -95,6 +96,6 @@ async fn it_is_ready_while_its_database_answers() {
     let unknown = world.get("/").await;
     assert_eq!(
         unknown,
-        problem(StatusCode::NOT_FOUND, "there is no such resource")
+        Answer::problem(StatusCode::NOT_FOUND, "there is no such resource")
     );
 }

@@ -1,17 +1,13 @@
 //! Whether a payment stands: what the store says, and what the gateway says about that.
 
-use crate::world::{Answer, Gateway, World, body, order, problem};
+use crate::world::{World, body, gateway, order};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use service::testing::nowhere;
+use service::testing::{Answer, nowhere};
 use uuid::Uuid;
 
 fn verified(order: Uuid, outcome: Option<&str>, verified: bool) -> Answer {
-    Answer {
-        status: 200,
-        retry_after: None,
-        body: json!({"order_id": order, "outcome": outcome, "verified": verified}),
-    }
+    Answer::ok(json!({"order_id": order, "outcome": outcome, "verified": verified}))
 }
 
 async fn verify(world: &World, order: Uuid) -> Answer {
@@ -43,12 +39,12 @@ async fn what_was_approved_stands_and_what_was_declined_does_not() {
 
 #[tokio::test]
 async fn the_gateway_has_the_last_word_on_an_approval_and_is_asked_about_nothing_else() {
-    let gateway = Gateway::start().await;
+    let gateway = gateway().await;
     let world = World::at(&gateway.url).await;
     let order = order();
     world.charge(Uuid::new_v4(), &body(order, "pm_ok")).await;
     let ok = |body: Value| (StatusCode::OK, body.to_string().into_bytes());
-    let refused = problem(
+    let refused = Answer::problem(
         StatusCode::BAD_GATEWAY,
         "the payment gateway refused the request, or gave an answer we cannot read",
     );
@@ -68,13 +64,13 @@ async fn the_gateway_has_the_last_word_on_an_approval_and_is_asked_about_nothing
         (ok(json!({"authorized": "yes"})), refused),
     ];
     for (given, expected) in cases {
-        gateway.answers(given);
+        gateway.answers([given]);
         assert_eq!(verify(&world, order).await, expected);
     }
     verify(&world, Uuid::new_v4()).await;
     let mut asked = vec!["POST /authorize"];
     asked.extend(["GET /authorizations/a-1"; 4]);
-    assert_eq!(gateway.asked(), asked);
+    assert_eq!(gateway.asked_what(), asked);
 }
 
 #[tokio::test]
@@ -86,7 +82,7 @@ async fn a_gateway_that_is_away_is_503() {
     let world = world.restart(&[("PAYMENT_GATEWAY_URL", &away)]).await;
     assert_eq!(
         verify(&world, order).await,
-        problem(
+        Answer::problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "the payment gateway cannot be reached, or is out of order",
         )
@@ -96,7 +92,7 @@ async fn a_gateway_that_is_away_is_503() {
 #[tokio::test]
 async fn an_order_id_is_a_uuid() {
     let world = World::start(&[]).await;
-    let expected = problem(StatusCode::NOT_FOUND, "an order id is a UUID");
+    let expected = Answer::problem(StatusCode::NOT_FOUND, "an order id is a UUID");
     for id in ["1", "%ff", "%00", "'%20OR%201=1"] {
         assert_eq!(
             world.get(&format!("/payments/verify/{id}")).await,

@@ -11,13 +11,17 @@
     reason = "only tests call these, and a test that cannot be set up has failed"
 )]
 
+mod answer;
 mod broker;
 mod database;
 mod process;
+mod stand_in;
 
+pub use answer::{Answer, answer};
 pub use broker::{Broker, CONSUMER_PROPERTIES, Record, StoredRecord};
 pub use database::{Lock, TestDatabase, databases};
-pub use process::{Exit, ServiceProcess, run_to_end};
+pub use process::{Exit, ServiceProcess, run_to_end, variables_in_help};
+pub use stand_in::{Asked, CannedAnswer, StandIn};
 
 use crate::{Environment, Service};
 use axum::Router;

@@ -137,6 +137,21 @@ pub async fn run_to_end(program: &str, arguments: &[&str], variables: &[(&str, &
     }
 }
 
+/// The variables that `program --help` lists, in order.
+///
+/// # Panics
+/// If it shows no help.
+pub async fn variables_in_help(program: &str) -> Vec<String> {
+    let exit = run_to_end(program, &["--help"], &[]).await;
+    assert!(exit.status.success(), "{}", exit.errors);
+    let (_, environment) = exit.output.split_once("\nEnvironment:\n").unwrap();
+    let (variables, _) = environment.split_once("\n\n").unwrap();
+    variables
+        .lines()
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .collect()
+}
+
 fn command(program: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);
     command
