@@ -4,12 +4,13 @@ use crate::order::Order;
 use crate::payment_verification::{PaymentVerification, Verification};
 use crate::publisher::Publisher;
 use crate::store::Store;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use opentelemetry::trace::TraceContextExt;
+use opentelemetry::trace::{FutureExt, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use order_events::OrderPlaced;
 use serde::Serialize;
@@ -77,6 +78,21 @@ async fn accept(State(app): State<App>, request: Request) -> Result<impl IntoRes
         )
         .with_faults(faults)
     })?;
+    // A task of its own: a caller who hangs up, or who has waited too long, must not leave an order
+    // that is stored and never published.
+    tokio::spawn(place(app, order).with_context(Context::current()))
+        .await
+        .map_err(|error| {
+            tracing::error!(%error, "an order was given up");
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the order could not be handled",
+            )
+        })?
+}
+
+/// Stores and publishes `order`, or marks it as not accepted.
+async fn place(app: App, order: Order) -> Result<impl IntoResponse, Problem> {
     let placed = OrderPlaced::new(
         Uuid::now_v7(),
         order.customer.id.clone(),
@@ -127,10 +143,10 @@ async fn accept(State(app): State<App>, request: Request) -> Result<impl IntoRes
 
 async fn look_up(
     State(app): State<App>,
-    Path(id): Path<String>,
+    id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Json<OrderBody>, Problem> {
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "there is no order with this id");
-    let id: Uuid = id.parse().map_err(|_| unknown())?;
+    let Path(id) = id.map_err(|_| unknown())?;
     Context::current()
         .span()
         .set_attribute(KeyValue::new("app.order.id", id.to_string()));

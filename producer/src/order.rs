@@ -112,8 +112,12 @@ fn customer(root: &Map<String, Value>, faults: &mut Faults) -> Option<Customer> 
         customer,
         "/customer/name",
         faults,
-        "must be 1 to 200 characters",
-        |value| !value.trim().is_empty() && value.chars().count() <= 200,
+        "must be 1 to 200 characters, none of them a control character",
+        |value| {
+            !value.trim().is_empty()
+                && value.chars().count() <= 200
+                && !value.chars().any(char::is_control)
+        },
     );
     let email = text(
         customer,
