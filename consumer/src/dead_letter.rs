@@ -2,16 +2,20 @@
 //! byte for byte, and why in headers added at the end.
 //!
 //! The trace context in the headers is the one exception: it becomes that of the send to the
-//! dead-letter topic, which is in the same trace.
+//! dead-letter topic, which is in the same trace. And a record that is too large once the reason
+//! is added is left where it is: its letter says where, and holds nothing else of it.
 
 use crate::process::ProcessError;
 use opentelemetry::KeyValue;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Message, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka_otel::{ErrorType, TracedProducer};
 use service::kafka::KafkaSettings;
 use std::time::Duration;
+
+const TOO_LARGE: RDKafkaErrorCode = RDKafkaErrorCode::MessageSizeTooLarge;
 
 pub(crate) struct DeadLetters {
     producer: TracedProducer,
@@ -38,10 +42,28 @@ impl DeadLetters {
         let headers = record
             .headers()
             .map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
-        let mut letter =
-            FutureRecord::<[u8], [u8]>::to(&self.topic).headers(explained(headers, record, reason));
+        let mut letter = FutureRecord::to(&self.topic).headers(explained(headers, record, reason));
         letter.key = record.key();
         letter.payload = record.payload();
+        match self.deliver(letter, identity).await {
+            Err(error) if error.rdkafka_error_code() == Some(TOO_LARGE) => {
+                let headers = OwnedHeaders::new().insert(Header {
+                    key: "dead-letter.omitted",
+                    value: Some("key, payload and headers: too large"),
+                });
+                let note =
+                    FutureRecord::to(&self.topic).headers(explained(headers, record, reason));
+                self.deliver(note, identity).await
+            }
+            delivered => delivered,
+        }
+    }
+
+    async fn deliver(
+        &self,
+        letter: FutureRecord<'_, [u8], [u8]>,
+        identity: &[KeyValue],
+    ) -> Result<(), KafkaError> {
         self.producer
             .send_with(letter, self.timeout, identity.iter().cloned())
             .await

@@ -100,12 +100,10 @@ impl PaymentClient {
             }))
             .send()
             .await
-            .map_err(|error| {
-                if error.is_timeout() {
-                    PaymentError::Timeout
-                } else {
-                    PaymentError::Unavailable
-                }
+            .map_err(|error| match error {
+                ClientError::BodyTooLarge(_) => PaymentError::Refused,
+                error if error.is_timeout() => PaymentError::Timeout,
+                _ => PaymentError::Unavailable,
             })?;
         match response.status {
             status if status.is_success() => {
