@@ -7,13 +7,14 @@
 //! Header content comes from anyone. Keys and values may be any bytes, repeated, null or huge;
 //! nothing here panics on them, and memory is bounded by what the record itself holds.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::ffi::CStr;
 
 use opentelemetry::propagation::{Extractor, Injector};
 use rdkafka::message::{BorrowedHeaders, OwnedHeaders};
 
-use crate::native::{self, HeaderValue};
+use crate::native::{self, Entry, HeaderValue};
+use crate::w3c;
 
 /// Writes a propagator's fields into the headers of a record about to be sent.
 ///
@@ -52,17 +53,25 @@ impl<'a> HeaderInjector<'a> {
 
     /// Removes every header that [`set`](Injector::set) with this key would replace.
     pub(crate) fn remove(&mut self, key: &str) {
-        let mut index = 0;
-        while let Some((found, _)) = native::at(self.headers.as_borrowed(), index) {
-            if is_same_key(found, key) {
-                // Owned, because removing destroys the string that was found. The headers before
-                // this one do not match, so the same index is now the next to look at.
-                let spelling = found.to_owned();
-                native::remove(self.headers, &spelling);
-            } else {
-                index += 1;
-            }
+        remove_fields(self.headers, &[key]);
+    }
+}
+
+/// Removes every header with one of these keys, in any mix of ASCII case, in one pass.
+pub(crate) fn remove_fields(headers: &mut OwnedHeaders, keys: &[&str]) {
+    let mut index = 0;
+    while let Some(found) = native::at(headers.as_borrowed(), index) {
+        let initial = found.initial();
+        let is_field = |key: &&str| {
+            let first = key.bytes().next().unwrap_or(0);
+            first.eq_ignore_ascii_case(&initial) && is_same_key(&found, key)
+        };
+        if !keys.iter().any(is_field) {
+            index += 1;
+            continue;
         }
+        // The headers before this one do not match, so the same index is now the next to look at.
+        native::remove_like(headers, index);
     }
 }
 
@@ -86,7 +95,10 @@ impl Injector for HeaderInjector<'_> {
 ///
 /// `tracestate` and `baggage` are lists that may be spread over several headers, which the W3C
 /// specifications want combined in order. Only when they are repeated, and only then with a copy,
-/// `get` joins them with commas, leaving out values that are null or not UTF-8.
+/// `get` joins them with commas, leaving out values that are null or not UTF-8. What they may hold
+/// is bounded as the specifications say: a `tracestate` of more than 32 entries is not given out,
+/// one of more than 512 characters is shortened by whole entries, those over 128 characters first;
+/// of `baggage` as many whole members are given out as fit 64 and 8192 bytes.
 pub struct HeaderExtractor<'a> {
     headers: &'a BorrowedHeaders,
     tracestate: OnceCell<String>,
@@ -104,72 +116,91 @@ impl<'a> HeaderExtractor<'a> {
     }
 
     fn last(&self, key: &str) -> Option<&'a str> {
-        let exact = native::with_c_key(key, |key| native::last(self.headers, key))?;
-        exact
-            .or_else(|| {
-                self.in_order()
-                    .rev()
-                    .find(|(found, _)| is_same_key(found, key))
-                    .map(|(_, value)| value)
-            })
-            .and_then(text)
+        self.last_bytes(key).and_then(text)
+    }
+
+    /// The value of the header that decides, if there is one.
+    pub(crate) fn last_bytes(&self, key: &str) -> Option<HeaderValue<'a>> {
+        let mut other_case = None;
+        for found in self.in_order().rev() {
+            if is_exactly(&found, key) {
+                return Some(found.value);
+            }
+            if other_case.is_none() && is_same_key(&found, key) {
+                other_case = Some(found.value);
+            }
+        }
+        other_case
     }
 
     /// The readable values of this key in order: of its exact spelling if there is one header with
     /// it, of any spelling otherwise.
     fn all(&self, key: &str) -> impl Iterator<Item = &'a str> {
-        let exact = native::with_c_key(key, |key| native::last(self.headers, key).is_some());
+        let has_exact = self.in_order().any(|found| is_exactly(&found, key));
         self.in_order()
-            .filter(move |(found, _)| match exact {
-                Some(true) => found.to_bytes() == key.as_bytes(),
-                Some(false) => is_same_key(found, key),
-                None => false,
+            .filter(move |found| match has_exact {
+                true => is_exactly(found, key),
+                false => is_same_key(found, key),
             })
-            .filter_map(|(_, value)| text(value))
+            .filter_map(|found| text(found.value))
     }
 
-    fn in_order(&self) -> impl DoubleEndedIterator<Item = (&'a CStr, HeaderValue<'a>)> {
+    fn in_order(&self) -> impl DoubleEndedIterator<Item = Entry<'a>> {
         let headers = self.headers;
         (0..native::count(headers)).filter_map(move |index| native::at(headers, index))
     }
 
-    /// Where the joined value of a list is kept, for the keys that are lists.
-    fn joined(&self, key: &str) -> Option<&OnceCell<String>> {
+    /// The values of a list in one, within its limits.
+    fn list(&self, key: &str) -> Option<Cow<'a, str>> {
+        let mut values = self.all(key);
+        let first = values.next()?;
+        let Some(second) = values.next() else {
+            return bounded(key, first);
+        };
+        let mut list = [first, second].join(",");
+        for value in values {
+            list.push(',');
+            list.push_str(value);
+        }
+        bounded(key, &list).map(|list| list.into_owned().into())
+    }
+
+    /// Where the value of a list is kept that no header holds as it is, for the keys that are lists.
+    fn kept(&self, key: &str) -> Option<&OnceCell<String>> {
         match key {
-            "tracestate" => Some(&self.tracestate),
-            "baggage" => Some(&self.baggage),
+            w3c::TRACESTATE => Some(&self.tracestate),
+            w3c::BAGGAGE => Some(&self.baggage),
             _ => None,
         }
     }
 }
 
+fn bounded<'a>(key: &str, list: &'a str) -> Option<Cow<'a, str>> {
+    if key == w3c::TRACESTATE {
+        w3c::bounded_tracestate(list)
+    } else {
+        Some(w3c::bounded_baggage(list))
+    }
+}
+
 impl Extractor for HeaderExtractor<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        let Some(joined) = self.joined(key) else {
+        let Some(kept) = self.kept(key) else {
             return self.last(key);
         };
-        if let Some(joined) = joined.get() {
-            return Some(joined);
+        if let Some(kept) = kept.get() {
+            return Some(kept);
         }
-        let mut values = self.all(key);
-        let first = values.next()?;
-        let Some(second) = values.next() else {
-            return Some(first);
-        };
-        Some(joined.get_or_init(|| {
-            let mut list = [first, second].join(",");
-            for value in values {
-                list.push(',');
-                list.push_str(value);
-            }
-            list
-        }))
+        match self.list(key)? {
+            Cow::Borrowed(value) => Some(value),
+            Cow::Owned(value) => Some(kept.get_or_init(|| value)),
+        }
     }
 
     /// Every key that is UTF-8, in order, as often as it occurs.
     fn keys(&self) -> Vec<&str> {
         self.in_order()
-            .filter_map(|(key, _)| key.to_str().ok())
+            .filter_map(|found| found.key().to_str().ok())
             .collect()
     }
 
@@ -180,8 +211,71 @@ impl Extractor for HeaderExtractor<'_> {
     }
 }
 
-fn is_same_key(found: &CStr, key: &str) -> bool {
-    found.to_bytes().eq_ignore_ascii_case(key.as_bytes())
+/// The headers of the W3C's formats, found in one pass over the list.
+#[derive(Default)]
+pub(crate) struct TraceContext<'a> {
+    /// The `traceparent` that decides: `None` without one, `Some(None)` if its value is null.
+    pub(crate) traceparent: Option<HeaderValue<'a>>,
+    tracestate: TraceStates<'a>,
+    pub(crate) has_baggage: bool,
+}
+
+#[derive(Default)]
+enum TraceStates<'a> {
+    #[default]
+    None,
+    One(HeaderValue<'a>),
+    Several(&'a BorrowedHeaders),
+}
+
+impl<'a> TraceContext<'a> {
+    /// The same as [`HeaderExtractor`] gives for `tracestate`.
+    pub(crate) fn tracestate(&self) -> Option<Cow<'a, str>> {
+        match self.tracestate {
+            TraceStates::None => None,
+            TraceStates::One(value) => w3c::bounded_tracestate(text(value)?),
+            TraceStates::Several(headers) => HeaderExtractor::new(headers).list(w3c::TRACESTATE),
+        }
+    }
+}
+
+/// Finds what [`HeaderExtractor`] would find, without looking at the list once for every key.
+pub(crate) fn find_trace_context(headers: &BorrowedHeaders) -> TraceContext<'_> {
+    let mut found = TraceContext::default();
+    let mut has_exact = false;
+    let mut index = 0;
+    while let Some(header) = native::at(headers, index) {
+        index += 1;
+        match header.initial() {
+            b't' => {}
+            b'b' => {
+                found.has_baggage |= is_same_key(&header, w3c::BAGGAGE);
+                continue;
+            }
+            _ => continue,
+        }
+        let key = header.key().to_bytes();
+        if key == w3c::TRACEPARENT.as_bytes() {
+            has_exact = true;
+            found.traceparent = Some(header.value);
+        } else if key.eq_ignore_ascii_case(w3c::TRACESTATE.as_bytes()) {
+            found.tracestate = match found.tracestate {
+                TraceStates::None => TraceStates::One(header.value),
+                _ => TraceStates::Several(headers),
+            };
+        } else if !has_exact && key.eq_ignore_ascii_case(w3c::TRACEPARENT.as_bytes()) {
+            found.traceparent = Some(header.value);
+        }
+    }
+    found
+}
+
+fn is_exactly(found: &Entry<'_>, key: &str) -> bool {
+    found.key().to_bytes() == key.as_bytes()
+}
+
+fn is_same_key(found: &Entry<'_>, key: &str) -> bool {
+    found.key().to_bytes().eq_ignore_ascii_case(key.as_bytes())
 }
 
 fn text(value: HeaderValue<'_>) -> Option<&str> {

@@ -1,16 +1,19 @@
-//! What producer and consumer share: the tracer, the attributes that follow from a client's
+//! What producer and consumer share: the tracer, the instruments, the attributes that follow from a client's
 //! configuration, and the order in which a span and its attributes come to be.
 //!
 //! Reads the configuration once, when the client is made. Knows neither records nor headers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
 use opentelemetry::trace::{Span, SpanBuilder, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, Message};
 
-use crate::semconv;
+use crate::metrics::Metrics;
+use crate::propagation::Propagation;
+use crate::semconv::{self, Operation};
 
 /// Kafka's port where a bootstrap server is given without one, as librdkafka assumes it.
 const DEFAULT_PORT: u16 = 9092;
@@ -22,6 +25,8 @@ const LONGEST_KEY: usize = 1024;
 /// The tracer of one Kafka client and what its spans have in common.
 pub(crate) struct Client {
     tracer: BoxedTracer,
+    pub(crate) propagation: Propagation,
+    pub(crate) metrics: Metrics,
     client_id: Option<Arc<str>>,
     consumer_group: Option<Arc<str>>,
     server: Option<(Arc<str>, u16)>,
@@ -33,53 +38,73 @@ impl Client {
             .with_version(env!("CARGO_PKG_VERSION"))
             .with_schema_url(semconv::SCHEMA_URL)
             .build();
+        let consumer_group = config.get("group.id").map(Arc::from);
+        let server = config
+            .get("bootstrap.servers")
+            .or_else(|| config.get("metadata.broker.list"))
+            .and_then(only_server);
         Self {
+            propagation: Propagation::installed(),
+            metrics: Metrics::new(&scope, consumer_group.as_ref(), server.as_ref()),
             tracer: global::tracer_provider().tracer_with_scope(scope),
             client_id: config.get("client.id").map(Arc::from),
-            consumer_group: config.get("group.id").map(Arc::from),
-            server: config
-                .get("bootstrap.servers")
-                .or_else(|| config.get("metadata.broker.list"))
-                .and_then(only_server),
+            consumer_group,
+            server,
         }
     }
 
-    /// Starts a span. `attributes` are there for the sampler, and are built only if they can
-    /// matter: a parent that was not sampled nearly always decides, and then the span is asked
-    /// before the work is done.
+    /// Starts a span named after the operation and the topic. The attributes are there for the
+    /// sampler, and are built, as the name is, only if they can matter: a parent that was not
+    /// sampled nearly always decides, and then the span is asked before the work is done.
     pub(crate) fn start(
         &self,
-        builder: SpanBuilder,
+        operation: Operation,
+        topic: Option<&str>,
+        mut builder: SpanBuilder,
         parent: &Context,
         attributes: impl FnOnce() -> Vec<KeyValue>,
     ) -> BoxedSpan {
+        let name = || match topic {
+            Some(topic) => {
+                let mut name = String::with_capacity(operation.name.len() + 1 + topic.len());
+                name.push_str(operation.name);
+                name.push(' ');
+                name.push_str(topic);
+                Cow::Owned(name)
+            }
+            None => Cow::Borrowed(operation.name),
+        };
         let parent_span = parent.span();
         let parent_span = parent_span.span_context();
         if parent_span.is_valid() && !parent_span.is_sampled() {
+            builder.name = operation.name.into();
             let mut span = self.tracer.build_with_context(builder, parent);
             if span.is_recording() {
+                span.update_name(name());
                 span.set_attributes(attributes());
             }
             return span;
         }
+        builder.name = name();
         self.tracer
             .build_with_context(builder.with_attributes(attributes()), parent)
     }
 
-    /// The attributes of any operation on one record, as far as they are known beforehand.
-    pub(crate) fn record_attributes(
-        &self,
-        operation: &'static str,
-        record: &Record<'_>,
-    ) -> Vec<KeyValue> {
+    /// The attributes of any operation, as far as they are known beforehand.
+    pub(crate) fn attributes(&self, operation: Operation, record: &Record<'_>) -> Vec<KeyValue> {
         // Room for all that any span of this crate writes on its own.
         let mut attributes = Vec::with_capacity(16);
         attributes.extend([
             KeyValue::new(semconv::MESSAGING_SYSTEM, "kafka"),
-            KeyValue::new(semconv::MESSAGING_OPERATION_NAME, operation),
-            KeyValue::new(semconv::MESSAGING_OPERATION_TYPE, operation),
-            KeyValue::new(semconv::MESSAGING_DESTINATION_NAME, record.topic.to_owned()),
+            KeyValue::new(semconv::MESSAGING_OPERATION_NAME, operation.name),
+            KeyValue::new(semconv::MESSAGING_OPERATION_TYPE, operation.kind),
         ]);
+        if let Some(topic) = record.topic {
+            attributes.push(KeyValue::new(
+                semconv::MESSAGING_DESTINATION_NAME,
+                Arc::clone(topic),
+            ));
+        }
         if let Some(partition) = record.partition {
             attributes.push(partition_id(partition));
         }
@@ -119,13 +144,27 @@ impl Client {
     }
 }
 
-/// The parts of a record that become attributes.
+/// The parts of a record, or of several, that become attributes.
+#[derive(Default)]
 pub(crate) struct Record<'a> {
-    pub(crate) topic: &'a str,
+    pub(crate) topic: Option<&'a Arc<str>>,
     pub(crate) partition: Option<i32>,
     pub(crate) offset: Option<i64>,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) is_tombstone: bool,
+}
+
+impl<'a> Record<'a> {
+    /// A record that was received.
+    pub(crate) fn of<M: Message>(message: &'a M, topic: &'a Arc<str>) -> Self {
+        Self {
+            topic: Some(topic),
+            partition: Some(message.partition()),
+            offset: Some(message.offset()),
+            key: message.key(),
+            is_tombstone: message.payload().is_none(),
+        }
+    }
 }
 
 /// A string in the conventions, because other systems' partitions are not numbers.

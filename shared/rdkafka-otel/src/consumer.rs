@@ -1,29 +1,29 @@
-//! The receiving side: a consumer, and the `process` span around what the application does with a
-//! record.
+//! The receiving side: a consumer, and the spans of what it does. `process.rs` has the one that
+//! matters, around what the application does with a record.
 //!
-//! Receiving makes no span; a record that was fetched ahead has not been worked on. Commits,
-//! pauses and rebalances stay with rdkafka, under its own names. Which span becomes the parent is
-//! decided in `parent.rs`.
-
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
-use std::task::Poll;
+//! Receiving makes no span unless it is asked to; a record that was fetched ahead has not been
+//! worked on. Pauses, rebalances and all else stay with rdkafka, under its own names.
 
 use opentelemetry::Context;
-use opentelemetry::baggage::BaggageExt;
-use opentelemetry::trace::{FutureExt, Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt};
+use opentelemetry::trace::{Link, Span, SpanBuilder, SpanKind};
 use rdkafka::config::{FromClientConfig, FromClientConfigAndContext};
-use rdkafka::consumer::{ConsumerContext, DefaultConsumerContext, StreamConsumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::consumer::{
+    CommitMode, Consumer, ConsumerContext, DefaultConsumerContext, StreamConsumer,
+};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientConfig, Message};
+use rdkafka::{ClientConfig, Message, TopicPartitionList};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::carrier::RecordHeaders;
-use crate::client::{Client, Record};
+use crate::client::Record;
+use crate::commit::CommitTracer;
 use crate::error_type::{ErrorType, Failure};
-use crate::parent::{Parent, Placement};
-use crate::queue_wait::QueueWait;
-use crate::{propagation, semconv};
+use crate::metrics::{Metrics, Stopwatch};
+use crate::parent::Parent;
+use crate::process::{ProcessSpan, ProcessTracer};
+use crate::semconv::Operation;
 
 /// A Kafka consumer that traces what is done with its records.
 ///
@@ -59,8 +59,8 @@ use crate::{propagation, semconv};
 /// ```
 pub struct TracedConsumer<C: ConsumerContext + 'static = DefaultConsumerContext> {
     consumer: StreamConsumer<C>,
-    client: Client,
-    parent: Parent,
+    tracer: ProcessTracer,
+    has_poll_spans: bool,
 }
 
 impl TracedConsumer {
@@ -83,15 +83,32 @@ impl<C: ConsumerContext + 'static> TracedConsumer<C> {
     pub fn from_config_and_context(config: &ClientConfig, context: C) -> KafkaResult<Self> {
         Ok(Self {
             consumer: StreamConsumer::from_config_and_context(config, context)?,
-            client: Client::from_config(config),
-            parent: Parent::default(),
+            tracer: ProcessTracer::from_config(config).without_received(),
+            has_poll_spans: false,
         })
     }
 
     /// Chooses where process spans belong. [`Parent::Auto`] unless this is called.
     #[must_use]
     pub fn with_parent(mut self, parent: Parent) -> Self {
-        self.parent = parent;
+        self.tracer = self.tracer.with_parent(parent);
+        self
+    }
+
+    /// Lets [`recv`](Self::recv) make a span `poll {topic}` for each record that it returns.
+    ///
+    /// Each is a trace of its own that links the record's creation context: it tells how long the
+    /// loop waited, which is no part of the record's story. A wait that is given up makes none.
+    #[must_use]
+    pub fn with_poll_spans(mut self) -> Self {
+        self.has_poll_spans = true;
+        self
+    }
+
+    /// Lets the commits of this consumer make spans; see [`CommitTracer`].
+    #[must_use]
+    pub fn with_commit_spans(mut self, commits: CommitTracer) -> Self {
+        self.tracer = self.tracer.with_commits(commits);
         self
     }
 
@@ -105,7 +122,66 @@ impl<C: ConsumerContext + 'static> TracedConsumer<C> {
     ///
     /// Safe: a record is either returned or left for the next call.
     pub async fn recv(&self) -> KafkaResult<BorrowedMessage<'_>> {
-        self.consumer.recv().await
+        let (began, started) = (Stopwatch::start(), opentelemetry::time::now());
+        let received = self.consumer.recv().await;
+        // The end of a partition is told as an error, and is none.
+        if matches!(received, Err(KafkaError::PartitionEOF(_)))
+            || Context::current().is_telemetry_suppressed()
+        {
+            return received;
+        }
+        if Metrics::ARE_KEPT || self.has_poll_spans {
+            self.received(&received, began, started);
+        }
+        received
+    }
+
+    fn received(
+        &self,
+        received: &KafkaResult<BorrowedMessage<'_>>,
+        began: Stopwatch,
+        started: SystemTime,
+    ) {
+        let client = self.tracer.client();
+        let record = received.as_ref().ok();
+        let topic: Option<Arc<str>> = record.map(|record| Arc::from(record.topic()));
+        let failure = received.as_ref().err().map(Failure::error);
+
+        let class = failure.as_ref().map(|failure| &failure.class);
+        let metrics = &client.metrics;
+        metrics.operation(Operation::POLL, topic.as_ref(), began, class);
+        if let Some(topic) = &topic {
+            metrics.consumed(topic);
+        }
+        if !self.has_poll_spans {
+            return;
+        }
+        let creation = record.and_then(|record| {
+            let propagation = &client.propagation;
+            propagation.creation_context(record.headers()).ok()
+        });
+        let builder = SpanBuilder::default()
+            .with_kind(SpanKind::Client)
+            .with_start_time(started)
+            .with_links(creation.into_iter().map(Link::with_context).collect());
+        let operation = Operation::POLL;
+        let mut span = client.start(
+            operation,
+            topic.as_deref(),
+            builder,
+            &Context::new(),
+            || {
+                let record = match (record, &topic) {
+                    (Some(record), Some(topic)) => Record::of(record, topic),
+                    _ => Record::default(),
+                };
+                client.attributes(operation, &record)
+            },
+        );
+        if let Some(failure) = failure {
+            failure.set_on(&mut span);
+        }
+        span.end();
     }
 
     /// Runs `handler` inside a span `process {topic}` of kind CONSUMER, and ends the span with the
@@ -147,104 +223,68 @@ impl<C: ConsumerContext + 'static> TracedConsumer<C> {
         Fut: Future<Output = Result<T, E>>,
         E: ErrorType,
     {
-        let ambient = Context::current();
-        if ambient.is_telemetry_suppressed() {
-            return handler().await;
+        self.tracer.process(message, handler).await
+    }
+
+    /// Starts a `process` span to be ended by hand; see [`ProcessTracer::start`].
+    pub fn start<M>(&self, message: &M) -> ProcessSpan
+    where
+        M: Message,
+        M::Headers: RecordHeaders,
+    {
+        self.tracer.start(message)
+    }
+
+    /// Commits these offsets, with a span if there is a [`CommitTracer`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::commit`].
+    pub fn commit(&self, offsets: &TopicPartitionList, mode: CommitMode) -> KafkaResult<()> {
+        let call = || self.consumer.commit(offsets, mode);
+        match self.tracer.commits() {
+            Some(commits) => commits.commit(Some(offsets), call),
+            None => call(),
         }
-        let span = ProcessSpan::new(self.start(message, &ambient));
-        // The closure is called inside too: what it does before its first await is part of the work.
-        let mut work = pin!(async move { handler().await }.with_context(span.cx.clone()));
-        let outcome = std::future::poll_fn(|task| {
-            // Nothing of the future is looked at after a panic, which goes on right away.
-            match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(task))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(result)) => Poll::Ready(Ok(result)),
-                Err(panic) => Poll::Ready(Err(panic)),
-            }
-        })
-        .await;
-        match outcome {
-            Ok(Ok(value)) => {
-                span.end(None);
-                Ok(value)
-            }
-            Ok(Err(error)) => {
-                span.end(Some(&|| Failure::error(&error)));
-                Err(error)
-            }
-            Err(panic) => {
-                span.end(Some(&|| Failure::panic(&*panic)));
-                resume_unwind(panic)
-            }
+    }
+
+    /// Commits the offset of this record, and with it all before it in its partition; with a span
+    /// if there is a [`CommitTracer`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::commit_message`].
+    pub fn commit_message(
+        &self,
+        message: &BorrowedMessage<'_>,
+        mode: CommitMode,
+    ) -> KafkaResult<()> {
+        let call = || self.consumer.commit_message(message, mode);
+        let Some(commits) = self.tracer.commits() else {
+            return call();
+        };
+        let mut offsets = TopicPartitionList::with_capacity(1);
+        let next = rdkafka::Offset::Offset(message.offset().saturating_add(1));
+        offsets.add_partition_offset(message.topic(), message.partition(), next)?;
+        commits.commit(Some(&offsets), call)
+    }
+
+    /// Commits the offsets that were stored or are due, with a span if there is a [`CommitTracer`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::commit_consumer_state`].
+    pub fn commit_consumer_state(&self, mode: CommitMode) -> KafkaResult<()> {
+        let call = || self.consumer.commit_consumer_state(mode);
+        match self.tracer.commits() {
+            Some(commits) => commits.commit(None, call),
+            None => call(),
         }
     }
 
     /// The consumer underneath.
     pub fn consumer(&self) -> &StreamConsumer<C> {
         &self.consumer
-    }
-
-    /// Starts the span and gives the context that the handler runs in.
-    fn start<M>(&self, message: &M, ambient: &Context) -> Context
-    where
-        M: Message,
-        M::Headers: RecordHeaders,
-    {
-        let started = opentelemetry::time::now();
-        let wait = QueueWait::of(message.timestamp(), started);
-
-        let base = without_span_and_baggage(ambient);
-        let carried =
-            propagation::extract_onto(&base, message.headers().map(RecordHeaders::as_borrowed));
-        let creation = valid_span(&carried);
-        // An application may have made the record's context current by itself before it calls.
-        let ambient_span = valid_span(ambient).filter(|ambient| {
-            creation.as_ref().is_none_or(|creation| {
-                (creation.trace_id(), creation.span_id()) != (ambient.trace_id(), ambient.span_id())
-            })
-        });
-
-        let placement = self.parent.place(
-            creation.as_ref(),
-            ambient_span.as_ref(),
-            wait.as_ref().map(QueueWait::duration),
-        );
-        // Not `base` for a root: to the SDK's parent-based sampler an invalid span is a parent that
-        // was not sampled.
-        let no_parent = Context::new();
-        let parent = match placement {
-            Placement::UnderCreation => &carried,
-            Placement::UnderAmbient => ambient,
-            Placement::Root => &no_parent,
-        };
-        let unused_ambient = ambient_span.filter(|_| placement != Placement::UnderAmbient);
-        let links = creation
-            .into_iter()
-            .chain(unused_ambient)
-            .map(Link::with_context)
-            .collect();
-
-        let builder = SpanBuilder::from_name(format!("process {}", message.topic()))
-            .with_kind(SpanKind::Consumer)
-            .with_start_time(started)
-            .with_links(links);
-        let span = self.client.start(builder, parent, || {
-            let mut attributes = self.client.record_attributes(
-                "process",
-                &Record {
-                    topic: message.topic(),
-                    partition: Some(message.partition()),
-                    offset: Some(message.offset()),
-                    key: message.key(),
-                    is_tombstone: message.payload().is_none(),
-                },
-            );
-            if let Some(wait) = wait {
-                wait.describe(&mut attributes);
-            }
-            attributes
-        });
-        carried.with_span(span)
     }
 }
 
@@ -257,73 +297,6 @@ impl FromClientConfig for TracedConsumer {
 impl<C: ConsumerContext + 'static> FromClientConfigAndContext<C> for TracedConsumer<C> {
     fn from_config_and_context(config: &ClientConfig, context: C) -> KafkaResult<Self> {
         TracedConsumer::from_config_and_context(config, context)
-    }
-}
-
-/// The surrounding context as far as a record's processing may see it. Its span is judged apart,
-/// and its baggage belongs to other work, possibly to another record.
-fn without_span_and_baggage(cx: &Context) -> Context {
-    let cx = if cx.has_active_span() {
-        cx.with_remote_span_context(SpanContext::NONE)
-    } else {
-        cx.clone()
-    };
-    if cx.baggage().is_empty() {
-        cx
-    } else {
-        cx.with_cleared_baggage()
-    }
-}
-
-fn valid_span(cx: &Context) -> Option<SpanContext> {
-    let span = cx.span();
-    let span = span.span_context();
-    span.is_valid().then(|| span.clone())
-}
-
-/// A process span that ends exactly once: with an outcome, or as cancelled when it is dropped.
-struct ProcessSpan {
-    cx: Context,
-    has_ended: bool,
-}
-
-impl ProcessSpan {
-    fn new(cx: Context) -> Self {
-        Self {
-            cx,
-            has_ended: false,
-        }
-    }
-
-    fn end(mut self, failure: Option<&dyn Fn() -> Failure>) {
-        self.finish(failure);
-    }
-
-    fn finish(&mut self, failure: Option<&dyn Fn() -> Failure>) {
-        self.has_ended = true;
-        let span = self.cx.span();
-        if !span.is_recording() {
-            return;
-        }
-        if let Some(failure) = failure {
-            let failure = failure();
-            span.set_status(failure.status);
-            span.set_attribute(failure.error_type);
-            if let Some(exception) = failure.exception {
-                span.add_event(semconv::EXCEPTION_EVENT, exception);
-            }
-        }
-        // Ended here and not by the last clone of the context, which the handler may have handed
-        // to a task that outlives it.
-        span.end();
-    }
-}
-
-impl Drop for ProcessSpan {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            self.finish(Some(&Failure::cancelled));
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::fmt::Display;
 use std::io;
 
 use opentelemetry::KeyValue;
-use opentelemetry::trace::Status;
+use opentelemetry::trace::{Span, Status};
 use rdkafka::error::KafkaError;
 
 use crate::{native, semconv};
@@ -101,52 +101,81 @@ impl ErrorType for String {
     }
 }
 
-/// How an operation failed, ready to be put on its span.
-pub(crate) struct Failure {
+/// How an operation failed. Put into words only if a span wants them.
+pub(crate) struct Failure<'a> {
+    pub(crate) class: Cow<'static, str>,
+    raised: Option<(&'static str, &'a dyn Display)>,
+}
+
+/// A failure as a span shows it.
+pub(crate) struct Report {
     pub(crate) status: Status,
     pub(crate) error_type: KeyValue,
     /// The attributes of the `exception` event, if something was raised.
     pub(crate) exception: Option<Vec<KeyValue>>,
 }
 
-impl Failure {
-    pub(crate) fn error<E: ErrorType>(error: &E) -> Self {
-        let message = error.to_string();
-        Self::raised(error.error_type(), type_name::<E>(), message)
-    }
-
-    pub(crate) fn panic(payload: &(dyn Any + Send)) -> Self {
-        let message = payload
-            .downcast_ref::<&'static str>()
-            .map(|message| (*message).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "panicked with a payload that is not text".to_owned());
-        Self::raised("panic".into(), "panic", message)
-    }
-
-    /// The future doing the work was dropped before it had finished.
-    pub(crate) fn cancelled() -> Self {
+impl<'a> Failure<'a> {
+    pub(crate) fn error<E: ErrorType>(error: &'a E) -> Self {
         Self {
-            status: Status::error("dropped before it had finished"),
-            error_type: KeyValue::new(semconv::ERROR_TYPE, "cancelled"),
-            exception: None,
+            class: error.error_type(),
+            raised: Some((type_name::<E>(), error)),
         }
     }
 
-    fn raised(
-        error_type: Cow<'static, str>,
-        exception_type: &'static str,
-        message: String,
-    ) -> Self {
+    pub(crate) fn panic(message: &'a impl Display) -> Self {
         Self {
+            class: "panic".into(),
+            raised: Some(("panic", message)),
+        }
+    }
+
+    /// The future doing the work, or the guard of it, was dropped before it had finished.
+    pub(crate) fn cancelled() -> Self {
+        Self {
+            class: "cancelled".into(),
+            raised: None,
+        }
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        let error_type = KeyValue::new(semconv::ERROR_TYPE, self.class.clone());
+        let Some((kind, raised)) = self.raised else {
+            return Report {
+                status: Status::error("dropped before it had finished"),
+                error_type,
+                exception: None,
+            };
+        };
+        let message = raised.to_string();
+        Report {
             status: Status::error(message.clone()),
-            error_type: KeyValue::new(semconv::ERROR_TYPE, error_type),
+            error_type,
             exception: Some(vec![
-                KeyValue::new(semconv::EXCEPTION_TYPE, exception_type),
+                KeyValue::new(semconv::EXCEPTION_TYPE, kind),
                 KeyValue::new(semconv::EXCEPTION_MESSAGE, message),
             ]),
         }
     }
+
+    /// Puts the failure on a span that has not ended yet.
+    pub(crate) fn set_on(&self, span: &mut impl Span) {
+        let report = self.report();
+        span.set_status(report.status);
+        span.set_attribute(report.error_type);
+        if let Some(exception) = report.exception {
+            span.add_event(semconv::EXCEPTION_EVENT, exception);
+        }
+    }
+}
+
+/// What a panic said, as far as it was a text.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&'static str>()
+        .map(|message| (*message).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panicked with a payload that is not text".to_owned())
 }
 
 #[cfg(test)]

@@ -12,23 +12,42 @@
 //! named; `native` is all there is of `unsafe`. The crate knows the OpenTelemetry API and rdkafka,
 //! and neither an SDK nor an exporter.
 
+#![allow(
+    clippy::result_large_err,
+    clippy::type_complexity,
+    reason = "rdkafka gives a record that was not sent back within the error, and so does this crate"
+)]
+
 mod carrier;
 mod client;
+mod commit;
 mod consumer;
 mod delivery;
 mod error_type;
+mod future_producer;
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+mod metrics;
 mod native;
 mod parent;
+mod process;
 mod producer;
 mod propagation;
 mod queue_wait;
 mod raw_headers;
 mod semconv;
+mod send;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod w3c;
 
 pub use carrier::{HeaderExtractor, HeaderInjector, RecordHeaders};
+pub use commit::CommitTracer;
 pub use consumer::TracedConsumer;
+pub use delivery::{InFlight, SendTraced, TracedContext};
 pub use error_type::ErrorType;
 pub use parent::{Parent, ParseParentError};
-pub use producer::TracedProducer;
-pub use propagation::{extract, extract_with, inject, inject_with};
+pub use process::{ProcessSpan, ProcessTracer};
+pub use producer::{DeliveryFuture, TracedProducer};
+pub use propagation::{Missing, Propagation, extract, extract_with, inject, inject_with};
 pub use raw_headers::raw_headers;
+pub use send::SendTracer;

@@ -16,7 +16,7 @@ use std::{mem, ptr, slice};
 
 use rdkafka::bindings::{
     rd_kafka_err2name, rd_kafka_header_add, rd_kafka_header_cnt, rd_kafka_header_get_all,
-    rd_kafka_header_get_last, rd_kafka_header_remove, rd_kafka_headers_t, rd_kafka_resp_err_t,
+    rd_kafka_header_remove, rd_kafka_headers_t, rd_kafka_resp_err_t,
 };
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{BorrowedHeaders, OwnedHeaders};
@@ -71,12 +71,33 @@ pub(crate) fn count(headers: &BorrowedHeaders) -> usize {
     unsafe { rd_kafka_header_cnt(address(headers)) }
 }
 
+/// A header in its list. Its key is measured only when it is asked for: most headers are told apart
+/// by their first byte.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    key: *const c_char,
+    pub(crate) value: HeaderValue<'a>,
+}
+
+impl<'a> Entry<'a> {
+    /// The first byte of the key, in lower case; 0 if the key is empty.
+    pub(crate) fn initial(&self) -> u8 {
+        // SAFETY: the key is NUL-terminated, so it has a first byte.
+        unsafe { self.key.cast::<u8>().read() }.to_ascii_lowercase()
+    }
+
+    pub(crate) fn key(&self) -> &'a CStr {
+        // SAFETY: the key is a NUL-terminated string inside the list, which outlives the borrow.
+        unsafe { CStr::from_ptr(self.key) }
+    }
+}
+
 /// The header at `index`, counted from 0, or `None` past the end.
-pub(crate) fn at(headers: &BorrowedHeaders, index: usize) -> Option<(&CStr, HeaderValue<'_>)> {
+pub(crate) fn at(headers: &BorrowedHeaders, index: usize) -> Option<Entry<'_>> {
     let mut key: *const c_char = ptr::null();
     let mut slot = ValueSlot::of(headers);
     // SAFETY: the address is a live header list and the out-pointers are valid for writing. On
-    // success the key is a NUL-terminated string inside the list, which outlives the borrow.
+    // success they are filled.
     unsafe {
         let error = rd_kafka_header_get_all(
             address(headers),
@@ -85,31 +106,27 @@ pub(crate) fn at(headers: &BorrowedHeaders, index: usize) -> Option<(&CStr, Head
             &mut slot.start,
             &mut slot.length,
         );
-        (error == NO_ERROR).then(|| (CStr::from_ptr(key), slot.value()))
+        (error == NO_ERROR).then(|| Entry {
+            key,
+            value: slot.value(),
+        })
     }
 }
 
-/// The last header whose key is exactly `key`. One call, without a look at the other headers.
-pub(crate) fn last<'a>(headers: &'a BorrowedHeaders, key: &CStr) -> Option<HeaderValue<'a>> {
-    let mut slot = ValueSlot::of(headers);
-    // SAFETY: as in `at`; `key` is NUL-terminated.
-    unsafe {
-        let error = rd_kafka_header_get_last(
-            address(headers),
-            key.as_ptr(),
-            &mut slot.start,
-            &mut slot.length,
-        );
-        (error == NO_ERROR).then(|| slot.value())
-    }
-}
-
-/// Removes every header with exactly this key (up to a NUL byte in it) and keeps the order of the
-/// others, which are not copied.
-pub(crate) fn remove(headers: &mut OwnedHeaders, key: &CStr) {
-    // SAFETY: the exclusive borrow of the owner rules out a reference into the list, and an
-    // `OwnedHeaders` is always a writable list. The result only says whether anything was removed.
-    unsafe { rd_kafka_header_remove(address(headers.as_borrowed()).cast_mut(), key.as_ptr()) };
+/// Removes the header at `index` and every other one with exactly its key (up to a NUL byte in it),
+/// and keeps the order of the rest, which is not copied.
+pub(crate) fn remove_like(headers: &mut OwnedHeaders, index: usize) {
+    let list = address(headers.as_borrowed()).cast_mut();
+    let Some(found) = at(headers.as_borrowed(), index) else {
+        return;
+    };
+    // A copy, because removing destroys the string that was found.
+    with_terminated(found.key().to_bytes(), |key| {
+        // SAFETY: the exclusive borrow of the owner rules out any other reference into the list,
+        // `found` is not used again, and an `OwnedHeaders` is always a writable list. The result
+        // only says whether anything was removed.
+        unsafe { rd_kafka_header_remove(list, key.as_ptr()) };
+    });
 }
 
 /// Appends a header, in place: `OwnedHeaders::insert` does it by value, and only for keys that are
@@ -133,11 +150,11 @@ pub(crate) fn append(headers: &mut OwnedHeaders, key: &[u8], value: HeaderValue<
 
 /// Runs `call` with `key` as a C string, or answers `None` if it holds a NUL byte. The keys of
 /// propagators are short, so this rarely allocates.
-pub(crate) fn with_c_key<R>(key: &str, call: impl FnOnce(&CStr) -> R) -> Option<R> {
+pub(crate) fn with_terminated<R>(key: &[u8], call: impl FnOnce(&CStr) -> R) -> Option<R> {
     let mut buffer = [0_u8; 64];
     match buffer.get_mut(..key.len()) {
         Some(start) if key.len() < 64 => {
-            start.copy_from_slice(key.as_bytes());
+            start.copy_from_slice(key);
             let key = CStr::from_bytes_with_nul(&buffer[..=key.len()]).ok()?;
             Some(call(key))
         }

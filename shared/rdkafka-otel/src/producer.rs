@@ -5,36 +5,29 @@
 //! lets a span travel with the record to the delivery report. Does not create topics, batch or
 //! retry a failed delivery: that is librdkafka's, and its configuration's, business.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll};
 
-use opentelemetry::global::BoxedSpan;
-use opentelemetry::trace::{Span, SpanBuilder, SpanKind, TraceContextExt};
-use opentelemetry::{Context, KeyValue};
-use rdkafka::client::{Client as KafkaClient, DefaultClientContext};
-use rdkafka::config::{FromClientConfig, FromClientConfigAndContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Headers, OwnedHeaders, OwnedMessage, ToBytes};
-use rdkafka::producer::future_producer::OwnedDeliveryResult;
-use rdkafka::producer::{BaseRecord, FutureRecord, Producer, ThreadedProducer};
+use opentelemetry::KeyValue;
+use rdkafka::client::{Client as KafkaClient, DefaultClientContext, OAuthToken};
+use rdkafka::config::{FromClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{DeliveryResult, OwnedMessage, ToBytes};
+use rdkafka::producer::future_producer::{Delivery, OwnedDeliveryResult};
+use rdkafka::producer::{BaseRecord, FutureRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::util::Timeout;
-use rdkafka::{ClientConfig, ClientContext, Timestamp};
+use rdkafka::{ClientConfig, ClientContext, Message, Statistics, Timestamp};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
 
-use crate::client::{Client, Record};
-use crate::delivery::{DeliveryContext, InFlight};
-use crate::propagation;
-
-/// The first pause before a record is offered to a full queue again; it doubles up to the second.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+use crate::delivery::{self, TracedContext};
+use crate::send::offer;
 
 /// A Kafka producer that traces what it sends. Takes the place of rdkafka's `FutureProducer`: same
 /// records, same [`send`](Self::send), same result.
 ///
 /// A span `send {topic}` of kind PRODUCER starts with the call, as a child of the current
-/// [`Context`]'s span, and ends when the delivery report arrives: with partition and offset, or
+/// [`Context`](opentelemetry::Context)'s span, and ends when the delivery report arrives: with partition and offset, or
 /// with the error. Its context replaces whatever trace context the record's headers held; all
 /// other headers are kept as they are. Attributes follow the [messaging conventions for Kafka],
 /// version 1.44. `server.address` and `server.port` are those of the bootstrap server if the
@@ -43,7 +36,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// The tracer comes from the global provider when the producer is made, so install the SDK first.
 /// Without an SDK no span is made, and a trace context that is current is still passed on in the
-/// headers. Under [`Context::with_telemetry_suppressed`] records go out as they are.
+/// headers. Under
+/// [`Context::with_telemetry_suppressed`](opentelemetry::Context::with_telemetry_suppressed) records go out as they are.
 ///
 /// Cheap to clone; all clones share one client. Dropping the last one gives up on records that are
 /// still queued (their spans end with `_PURGE_QUEUE`) and blocks, for well under a second: call
@@ -73,15 +67,13 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// [messaging conventions for Kafka]: https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
 #[must_use = "dropping the producer stops its polling thread"]
 pub struct TracedProducer<C: ClientContext + 'static = DefaultClientContext> {
-    producer: ThreadedProducer<DeliveryContext<C>>,
-    client: Arc<Client>,
+    producer: ThreadedProducer<TracedContext<Reports<C>>>,
 }
 
 impl<C: ClientContext + 'static> Clone for TracedProducer<C> {
     fn clone(&self) -> Self {
         Self {
             producer: self.producer.clone(),
-            client: Arc::clone(&self.client),
         }
     }
 }
@@ -105,22 +97,23 @@ impl<C: ClientContext + 'static> TracedProducer<C> {
     ///
     /// If librdkafka refuses the configuration.
     pub fn from_config_and_context(config: &ClientConfig, context: C) -> KafkaResult<Self> {
+        let context = TracedContext::new(config, Reports(context));
         Ok(Self {
-            producer: ThreadedProducer::from_config_and_context(config, DeliveryContext(context))?,
-            client: Arc::new(Client::from_config(config)),
+            producer: ThreadedProducer::from_config_and_context(config, context)?,
         })
     }
 
     /// Sends a record and waits for the delivery report.
     ///
-    /// While librdkafka's queue is full the record is offered again, for up to `queue_timeout`.
+    /// While librdkafka's queue is full the record is offered again, for up to `queue_timeout`; the
+    /// span has an event `kafka.queue.full` for the 1st, 2nd, 4th, 8th … time that it was refused.
     /// From then on `delivery.timeout.ms` bounds the wait. Needs a Tokio runtime with its timer.
     ///
     /// # Errors
     ///
     /// What librdkafka reports, with the record as it would have been sent:
-    /// [`RDKafkaErrorCode::QueueFull`] if the queue stayed full, otherwise the reason for which the
-    /// record was not delivered.
+    /// [`QueueFull`](rdkafka::error::RDKafkaErrorCode::QueueFull) if the queue stayed full,
+    /// otherwise the reason for which the record was not delivered.
     ///
     /// # Cancel safety
     ///
@@ -155,7 +148,7 @@ impl<C: ClientContext + 'static> TracedProducer<C> {
     /// As [`send`](Self::send).
     pub async fn send_with<K, P>(
         &self,
-        mut record: FutureRecord<'_, K, P>,
+        record: FutureRecord<'_, K, P>,
         queue_timeout: impl Into<Timeout>,
         attributes: impl IntoIterator<Item = KeyValue>,
     ) -> OwnedDeliveryResult
@@ -163,42 +156,83 @@ impl<C: ClientContext + 'static> TracedProducer<C> {
         K: ToBytes + ?Sized,
         P: ToBytes + ?Sized,
     {
-        let queue_timeout = queue_timeout.into();
-        let (report, reported) = oneshot::channel();
-        let span = self.start(&mut record, attributes);
-        let (topic, partition) = (record.topic, record.partition);
-        let (key, payload, timestamp) = (record.key, record.payload, record.timestamp);
+        let (record, delivery) = self.start(record, attributes);
+        let queued = offer(
+            record,
+            queue_timeout.into(),
+            |record| &mut record.delivery_opaque.span,
+            |record| self.producer.send(record),
+        )
+        .await;
+        match queued {
+            Ok(()) => delivery.await,
+            Err((error, record)) => {
+                let unsent = unsent(delivery::refused(&error, record));
+                Err((error, unsent))
+            }
+        }
+    }
 
-        let queued = self.enqueue(
-            BaseRecord {
-                topic,
-                partition,
-                payload,
-                key,
-                timestamp,
-                headers: record.headers,
-                delivery_opaque: Box::new(InFlight::new(span, partition, report)),
-            },
-            queue_timeout,
-        );
-        let (error, headers) = match queued.await {
-            Ok(()) => match reported.await {
-                Ok(result) => return result,
-                // Every queued record is reported on while the client lives, and `self` keeps it.
-                Err(_) => (KafkaError::Canceled, None),
-            },
-            Err((error, headers)) => (error, headers),
-        };
-        let unsent = OwnedMessage::new(
-            payload.map(|payload| payload.to_bytes().to_vec()),
-            key.map(|key| key.to_bytes().to_vec()),
-            topic.to_owned(),
-            timestamp.map_or(Timestamp::NotAvailable, Timestamp::CreateTime),
-            partition.unwrap_or(-1),
-            0,
-            headers,
-        );
-        Err((error, unsent))
+    /// Puts a record into librdkafka's queue without waiting for anything: no room in the queue is
+    /// an error at once. Takes the place of `FutureProducer`'s `send_result`.
+    ///
+    /// What it gives is a future of the delivery report. It may be dropped: the record is sent and
+    /// its span ends with the report all the same.
+    ///
+    /// # Errors
+    ///
+    /// If librdkafka refuses the record, with the record: the span ends with the error.
+    ///
+    /// ```no_run
+    /// # use rdkafka::producer::FutureRecord;
+    /// # fn example(producer: &rdkafka_otel::TracedProducer) {
+    /// let record = FutureRecord::to("clicks").key("c-7").payload("{}");
+    /// if let Err((error, record)) = producer.send_result(record) {
+    ///     eprintln!("{} lost a record: {error}", record.topic);
+    /// }
+    /// # }
+    /// ```
+    pub fn send_result<'a, K, P>(
+        &self,
+        record: FutureRecord<'a, K, P>,
+    ) -> Result<DeliveryFuture, (KafkaError, FutureRecord<'a, K, P>)>
+    where
+        K: ToBytes + ?Sized,
+        P: ToBytes + ?Sized,
+    {
+        self.send_result_with(record, [])
+    }
+
+    /// [`send_result`](Self::send_result) with attributes as in [`send_with`](Self::send_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`send_result`](Self::send_result).
+    pub fn send_result_with<'a, K, P>(
+        &self,
+        record: FutureRecord<'a, K, P>,
+        attributes: impl IntoIterator<Item = KeyValue>,
+    ) -> Result<DeliveryFuture, (KafkaError, FutureRecord<'a, K, P>)>
+    where
+        K: ToBytes + ?Sized,
+        P: ToBytes + ?Sized,
+    {
+        let (record, delivery) = self.start(record, attributes);
+        match self.producer.send(record) {
+            Ok(()) => Ok(delivery),
+            Err((error, record)) => {
+                let record = delivery::refused(&error, record);
+                let record = FutureRecord {
+                    topic: record.topic,
+                    partition: record.partition,
+                    payload: record.payload,
+                    key: record.key,
+                    timestamp: record.timestamp,
+                    headers: record.headers,
+                };
+                Err((error, record))
+            }
+        }
     }
 
     /// Waits until every queued record is delivered or has failed. Blocks the thread.
@@ -215,76 +249,120 @@ impl<C: ClientContext + 'static> TracedProducer<C> {
         self.producer.client()
     }
 
-    /// Starts the span, puts its context into the headers, and hands it back if it is recorded.
-    fn start<K, P>(
+    fn start<'a, K, P>(
         &self,
-        record: &mut FutureRecord<'_, K, P>,
+        record: FutureRecord<'a, K, P>,
         attributes: impl IntoIterator<Item = KeyValue>,
-    ) -> Option<BoxedSpan>
+    ) -> (Queued<'a, K, P>, DeliveryFuture)
     where
         K: ToBytes + ?Sized,
         P: ToBytes + ?Sized,
     {
-        let parent = Context::current();
-        if parent.is_telemetry_suppressed() {
-            return None;
-        }
-        let builder =
-            SpanBuilder::from_name(format!("send {}", record.topic)).with_kind(SpanKind::Producer);
-        let span = self.client.start(builder, &parent, || {
-            let mut all = self.client.record_attributes(
-                "send",
-                &Record {
-                    topic: record.topic,
-                    partition: record.partition,
-                    offset: None,
-                    key: record.key.map(ToBytes::to_bytes),
-                    is_tombstone: record.payload.is_none(),
-                },
-            );
-            all.extend(attributes);
-            all
-        });
+        let (report, reported) = oneshot::channel();
+        let record = BaseRecord {
+            topic: record.topic,
+            partition: record.partition,
+            payload: record.payload,
+            key: record.key,
+            timestamp: record.timestamp,
+            headers: record.headers,
+            delivery_opaque: Box::new(report),
+        };
+        let record = self.producer.client().context().start(record, attributes);
+        (record, DeliveryFuture(reported))
+    }
+}
 
-        let cx = parent.with_remote_span_context(span.span_context().clone());
-        let mut headers = record.headers.take().unwrap_or_default();
-        propagation::inject(&cx, &mut headers);
-        record.headers = (headers.count() > 0).then_some(headers);
+type Report = Box<oneshot::Sender<OwnedDeliveryResult>>;
 
-        span.is_recording().then_some(span)
+type Queued<'a, K, P> = BaseRecord<'a, K, P, Box<delivery::InFlight<Report>>>;
+
+/// The delivery report of one record, once it is there.
+#[must_use = "without the report nobody knows whether the record was delivered"]
+pub struct DeliveryFuture(oneshot::Receiver<OwnedDeliveryResult>);
+
+impl Future for DeliveryFuture {
+    type Output = OwnedDeliveryResult;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(task).map(|report| {
+            // Every queued record is reported on, at the latest when the last producer is dropped.
+            report.unwrap_or_else(|_| Err((KafkaError::Canceled, nothing())))
+        })
+    }
+}
+
+/// Stands for a record that is not there to be given back.
+pub(crate) fn nothing() -> OwnedMessage {
+    let timestamp = Timestamp::NotAvailable;
+    OwnedMessage::new(None, None, String::new(), timestamp, -1, 0, None)
+}
+
+/// A record that never reached the queue, as rdkafka's own `FutureProducer` gives it back.
+pub(crate) fn unsent<K, P, O>(record: BaseRecord<'_, K, P, O>) -> OwnedMessage
+where
+    K: ToBytes + ?Sized,
+    P: ToBytes + ?Sized,
+    O: rdkafka::util::IntoOpaque,
+{
+    OwnedMessage::new(
+        record.payload.map(|payload| payload.to_bytes().to_vec()),
+        record.key.map(|key| key.to_bytes().to_vec()),
+        record.topic.to_owned(),
+        record
+            .timestamp
+            .map_or(Timestamp::NotAvailable, Timestamp::CreateTime),
+        record.partition.unwrap_or(-1),
+        0,
+        record.headers,
+    )
+}
+
+/// Answers the sender with the delivery report, and passes everything else on to the application's
+/// context.
+struct Reports<C>(C);
+
+impl<C: ClientContext + 'static> ProducerContext for Reports<C> {
+    type DeliveryOpaque = Report;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, report: Report) {
+        let result = match result {
+            Ok(record) => Ok(Delivery {
+                partition: record.partition(),
+                offset: record.offset(),
+                timestamp: record.timestamp(),
+            }),
+            Err((error, record)) => Err((error.clone(), record.detach())),
+        };
+        // The sender may have stopped waiting; the record is sent all the same.
+        drop(report.send(result));
+    }
+}
+
+impl<C: ClientContext> ClientContext for Reports<C> {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = C::ENABLE_REFRESH_OAUTH_TOKEN;
+
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, log_message: &str) {
+        self.0.log(level, fac, log_message);
     }
 
-    /// Puts a record into librdkafka's queue; if that fails for good, ends its span and hands back
-    /// its headers.
-    async fn enqueue<K, P>(
+    fn stats(&self, statistics: Statistics) {
+        self.0.stats(statistics);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.0.stats_raw(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+
+    fn generate_oauth_token(
         &self,
-        mut record: BaseRecord<'_, K, P, Box<InFlight>>,
-        timeout: Timeout,
-    ) -> Result<(), (KafkaError, Option<OwnedHeaders>)>
-    where
-        K: ToBytes + ?Sized,
-        P: ToBytes + ?Sized,
-    {
-        let started = Instant::now();
-        let mut pause = SHORTEST_PAUSE;
-        loop {
-            let (error, refused) = match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err(refusal) => refusal,
-            };
-            let left = match timeout {
-                Timeout::Never => LONGEST_PAUSE,
-                Timeout::After(timeout) => timeout.saturating_sub(started.elapsed()),
-            };
-            let is_full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            if !is_full || left.is_zero() {
-                refused.delivery_opaque.fail(&error);
-                return Err((error, refused.headers));
-            }
-            record = refused;
-            sleep(pause.min(left)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        oauthbearer_config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn Error>> {
+        self.0.generate_oauth_token(oauthbearer_config)
     }
 }
 
@@ -299,3 +377,6 @@ impl<C: ClientContext + 'static> FromClientConfigAndContext<C> for TracedProduce
         TracedProducer::from_config_and_context(config, context)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,13 +42,19 @@ impl QueueWait {
         self.waited
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn is_skewed(&self) -> bool {
+        self.is_skewed
+    }
+
+    pub(crate) fn timestamp_type(&self) -> KeyValue {
+        KeyValue::new(semconv::KAFKA_RECORD_TIMESTAMP_TYPE, self.timestamp_type)
+    }
+
     pub(crate) fn describe(&self, attributes: &mut Vec<KeyValue>) {
         let waited = i64::try_from(self.waited.as_millis()).unwrap_or(i64::MAX);
         attributes.push(KeyValue::new(semconv::KAFKA_RECORD_QUEUE_TIME_MS, waited));
-        attributes.push(KeyValue::new(
-            semconv::KAFKA_RECORD_TIMESTAMP_TYPE,
-            self.timestamp_type,
-        ));
+        attributes.push(self.timestamp_type());
         if self.is_skewed {
             attributes.push(KeyValue::new(semconv::KAFKA_RECORD_CLOCK_SKEW, true));
         }

@@ -24,5 +24,5 @@ use crate::native;
 pub fn raw_headers(headers: &BorrowedHeaders) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     (0..native::count(headers))
         .map_while(|index| native::at(headers, index))
-        .map(|(key, value)| (key.to_bytes(), value))
+        .map(|header| (header.key().to_bytes(), header.value))
 }

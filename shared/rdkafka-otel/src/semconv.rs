@@ -1,11 +1,37 @@
 //! The attribute names of the OpenTelemetry messaging conventions, version 1.44, that this crate
-//! writes, and the two names that the conventions do not have yet.
+//! writes, and the names that the conventions do not have yet.
 //!
 //! Copied rather than imported: the published constants lag behind the conventions and hide the
 //! messaging names behind an experimental feature. Nothing here decides when a name is written.
 
 /// Names and meanings follow this version of the conventions.
 pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+
+/// What a client does to records, by the conventions' name and type.
+#[derive(Clone, Copy)]
+pub(crate) struct Operation {
+    pub(crate) name: &'static str,
+    pub(crate) kind: &'static str,
+}
+
+impl Operation {
+    pub(crate) const SEND: Self = Self {
+        name: "send",
+        kind: "send",
+    };
+    pub(crate) const POLL: Self = Self {
+        name: "poll",
+        kind: "receive",
+    };
+    pub(crate) const PROCESS: Self = Self {
+        name: "process",
+        kind: "process",
+    };
+    pub(crate) const COMMIT: Self = Self {
+        name: "commit",
+        kind: "settle",
+    };
+}
 
 pub(crate) const MESSAGING_SYSTEM: &str = "messaging.system";
 pub(crate) const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
@@ -32,3 +58,12 @@ pub(crate) const KAFKA_RECORD_QUEUE_TIME_MS: &str = "kafka.record.queue_time_ms"
 pub(crate) const KAFKA_RECORD_TIMESTAMP_TYPE: &str = "kafka.record.timestamp_type";
 /// `true` when the record's timestamp lies after the start of its processing.
 pub(crate) const KAFKA_RECORD_CLOCK_SKEW: &str = "kafka.record.clock_skew";
+
+/// A `send` span's event: librdkafka's queue had no room for the record.
+pub(crate) const QUEUE_FULL_EVENT: &str = "kafka.queue.full";
+/// How often the record has been offered so far.
+pub(crate) const KAFKA_QUEUE_ATTEMPT: &str = "kafka.queue.attempt";
+
+/// Why a record gave no trace context; a label.
+#[cfg(feature = "metrics")]
+pub(crate) const KAFKA_RECORD_MISSING_CONTEXT_REASON: &str = "kafka.record.missing_context.reason";

@@ -23,8 +23,8 @@ use rdkafka::producer::FutureRecord;
 use rdkafka_otel::{TracedConsumer, TracedProducer};
 use stage::{Broker, WAIT, config, nowhere, remote, under, unique, with_traceparent};
 
-/// Name, attribute keys and linked contexts at the start of a span.
-type Shown = (String, Vec<Key>, Vec<SpanContext>);
+/// Name, trace, attribute keys and linked contexts at the start of a span.
+type Shown = (String, TraceId, Vec<Key>, Vec<SpanContext>);
 
 static SHOWN: Mutex<Vec<Shown>> = Mutex::new(Vec::new());
 
@@ -36,7 +36,7 @@ impl ShouldSample for TakesAll {
     fn should_sample(
         &self,
         _parent: Option<&Context>,
-        _trace_id: TraceId,
+        trace_id: TraceId,
         name: &str,
         _kind: &SpanKind,
         attributes: &[KeyValue],
@@ -49,7 +49,10 @@ impl ShouldSample for TakesAll {
         while asked.elapsed() < Duration::from_millis(2) {
             std::hint::spin_loop();
         }
-        SHOWN.lock().unwrap().push((name.to_owned(), keys, links));
+        SHOWN
+            .lock()
+            .unwrap()
+            .push((name.to_owned(), trace_id, keys, links));
         SamplingResult {
             decision: SamplingDecision::RecordAndSample,
             attributes: Vec::new(),
@@ -76,9 +79,14 @@ fn span(name: &str) -> SpanData {
     spans.remove(0)
 }
 
-fn shown(name: &str) -> (Vec<String>, Vec<SpanContext>) {
+/// What the sampler was shown of the one span of this name, and of this trace if it is given.
+fn shown(name: &str, trace_id: Option<TraceId>) -> (Vec<String>, Vec<SpanContext>) {
     let shown = SHOWN.lock().unwrap();
-    let (_, keys, links) = shown.iter().find(|(shown, ..)| shown == name).unwrap();
+    let mut found = shown
+        .iter()
+        .filter(|(shown, id, ..)| shown == name && trace_id.is_none_or(|trace_id| trace_id == *id));
+    let (_, _, keys, links) = found.next().unwrap();
+    assert!(found.next().is_none());
     (keys.iter().map(Key::to_string).collect(), links.clone())
 }
 
@@ -144,7 +152,12 @@ async fn of_a_send_span() {
         let name = format!("send {topic}");
         let mut before: Vec<&str> = SEND.to_vec();
         before.push("app.order.id");
-        let (keys_shown, links) = shown(&name);
+        // Where the parent has decided already, not even the topic is put into words.
+        let (keys_shown, links) = if at_start {
+            shown(&name, None)
+        } else {
+            shown("send", Some(remote(1, TraceFlags::NOT_SAMPLED).trace_id()))
+        };
         assert_eq!(keys_shown, if at_start { before.clone() } else { vec![] });
         assert_eq!(links, []);
         assert_eq!(keys(&span(&name)), [before, DELIVERY.to_vec()].concat());
@@ -174,11 +187,10 @@ async fn of_a_process_span() {
             .unwrap();
 
         let name = format!("process {topic}");
-        let (keys_shown, links) = shown(&name);
-        let expected = if flags.is_sampled() {
-            PROCESS.to_vec()
+        let (expected, (keys_shown, links)) = if flags.is_sampled() {
+            (PROCESS.to_vec(), shown(&name, None))
         } else {
-            vec![]
+            (vec![], shown("process", Some(creation.trace_id())))
         };
         assert_eq!(keys_shown, expected);
         assert_eq!(links, [creation]);

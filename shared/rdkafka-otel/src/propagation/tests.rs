@@ -5,7 +5,7 @@
 use std::str::FromStr;
 
 use opentelemetry::baggage::BaggageExt;
-use opentelemetry::propagation::TextMapCompositePropagator;
+use opentelemetry::propagation::{TextMapCompositePropagator, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
@@ -14,7 +14,7 @@ use proptest::option;
 use proptest::prelude::*;
 use rdkafka::message::{Header, OwnedHeaders};
 
-use super::{extract, extract_with, inject, inject_with};
+use super::{Format, Missing, Propagation, extract, extract_with, inject, inject_with, recognise};
 use crate::{native, raw_headers};
 
 type Pair = (Vec<u8>, Option<Vec<u8>>);
@@ -120,6 +120,31 @@ proptest! {
         let found = extracted.span().span_context().clone();
         prop_assert_eq!(found, span_context);
         prop_assert!(extracted.baggage().is_empty());
+    }
+
+    #[test]
+    fn the_fast_way_writes_and_reads_the_same(
+        before in any_headers(),
+        span_context in any_span_context(),
+    ) {
+        let cx = Context::new().with_remote_span_context(span_context.clone());
+        let formats = [
+            (Propagation(Format::TraceContext), None),
+            (Propagation(Format::TraceContextAndBaggage), Some(w3c())),
+        ];
+        for (fast, propagator) in formats {
+            let trace_context = TraceContextPropagator::new();
+            let propagator: &dyn TextMapPropagator =
+                propagator.as_ref().map_or(&trace_context, |both| both);
+            let (mut written, mut expected) = (from_pairs(&before), from_pairs(&before));
+            fast.inject(&cx, &mut written);
+            inject_with(propagator, &cx, &mut expected);
+            prop_assert_eq!(pairs(&written), pairs(&expected));
+            prop_assert_eq!(fast.creation_context(Some(&written)), Ok(span_context.clone()));
+            let extracted = fast.extract(Some(&written));
+            let extracted = extracted.span().span_context().clone();
+            prop_assert_eq!(&extracted, &span_context);
+        }
     }
 
     #[test]
@@ -255,4 +280,153 @@ fn without_a_propagator_headers_are_left_alone() {
     let cx = Context::new().with_remote_span_context(span_context(""));
     inject(&cx, &mut headers);
     assert_eq!(pairs(&headers), list);
+}
+
+#[test]
+fn the_sdks_own_propagators_are_recognised_and_no_others() {
+    let trace_context = || Box::new(TraceContextPropagator::new());
+    let baggage = || Box::new(BaggagePropagator::new());
+    let cases: [(Box<dyn TextMapPropagator>, Format); 8] = [
+        (trace_context(), Format::TraceContext),
+        (
+            Box::new(TextMapCompositePropagator::new(vec![trace_context()])),
+            Format::TraceContext,
+        ),
+        (Box::new(w3c()), Format::TraceContextAndBaggage),
+        (
+            Box::new(TextMapCompositePropagator::new(vec![
+                baggage(),
+                trace_context(),
+            ])),
+            Format::TraceContextAndBaggage,
+        ),
+        (baggage(), Format::Installed),
+        (
+            Box::new(TextMapCompositePropagator::new(vec![])),
+            Format::Installed,
+        ),
+        (
+            Box::new(TextMapCompositePropagator::new(vec![
+                trace_context(),
+                Box::new(Careful(TraceContextPropagator::new())),
+            ])),
+            Format::Installed,
+        ),
+        (
+            Box::new(Careful(TraceContextPropagator::new())),
+            Format::Installed,
+        ),
+    ];
+    for (propagator, expected) in cases {
+        assert_eq!(recognise(&*propagator), expected, "{propagator:?}");
+    }
+}
+
+/// Has the W3C's fields and lets nothing out: a fast way past it would.
+#[derive(Debug)]
+struct Careful(TraceContextPropagator);
+
+impl TextMapPropagator for Careful {
+    fn inject_context(&self, _: &Context, _: &mut dyn opentelemetry::propagation::Injector) {}
+
+    fn extract_with_context(
+        &self,
+        cx: &Context,
+        _: &dyn opentelemetry::propagation::Extractor,
+    ) -> Context {
+        cx.clone()
+    }
+
+    fn fields(&self) -> opentelemetry::propagation::text_map_propagator::FieldIter<'_> {
+        self.0.fields()
+    }
+}
+
+#[test]
+fn why_there_is_no_span_context() {
+    let parent = "00-00000000000000000000000000000007-0000000000000009-01";
+    let too_long = format!("cc{}-{}", &parent[2..], "x".repeat(500));
+    let spread = "a=1,".repeat(40);
+    let cases: [(&[(&str, Option<&str>)], Result<&str, Missing>); 11] = [
+        (&[], Err(Missing::Absent)),
+        (&[("tenant", Some("acme"))], Err(Missing::Absent)),
+        // Alone it means nothing.
+        (&[("tracestate", Some("a=1"))], Err(Missing::Absent)),
+        (&[("traceparent", None)], Err(Missing::Malformed)),
+        (&[("traceparent", Some(""))], Err(Missing::Malformed)),
+        (&[("TraceParent", Some("00-0"))], Err(Missing::Malformed)),
+        (&[("traceparent", Some(&too_long))], Err(Missing::TooLong)),
+        // The last one decides.
+        (
+            &[("traceparent", Some(parent)), ("traceparent", Some("?"))],
+            Err(Missing::Malformed),
+        ),
+        (
+            &[("traceparent", Some(parent)), ("tracestate", Some("a=1"))],
+            Ok("a=1"),
+        ),
+        // Broken, and too long: the trace goes on without it.
+        (
+            &[("traceparent", Some(parent)), ("tracestate", Some("?"))],
+            Ok(""),
+        ),
+        (
+            &[("tracestate", Some(&spread)), ("TRACEPARENT", Some(parent))],
+            Ok(""),
+        ),
+    ];
+    for (list, expected) in cases {
+        let headers = list
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header { key, value: *value })
+            });
+        let expected = expected.map(span_context);
+        let found = Propagation::w3c().creation_context(Some(&headers));
+        assert_eq!(found, expected, "{list:?}");
+    }
+    let none = Propagation::w3c().creation_context::<OwnedHeaders>(None);
+    assert_eq!(none, Err(Missing::Absent));
+    let reasons = [Missing::Absent, Missing::Malformed, Missing::TooLong];
+    assert_eq!(
+        reasons.map(Missing::as_str),
+        ["absent", "malformed", "too_long"]
+    );
+}
+
+/// With a propagator of another format the reason is read from its own fields.
+#[test]
+fn why_another_propagator_found_none() {
+    let headers = |value: &str| {
+        OwnedHeaders::new().insert(Header {
+            key: "b3",
+            value: Some(value),
+        })
+    };
+    #[derive(Debug)]
+    struct B3([String; 1]);
+    impl TextMapPropagator for B3 {
+        fn inject_context(&self, _: &Context, _: &mut dyn opentelemetry::propagation::Injector) {}
+        fn extract_with_context(
+            &self,
+            cx: &Context,
+            _: &dyn opentelemetry::propagation::Extractor,
+        ) -> Context {
+            cx.clone()
+        }
+        fn fields(&self) -> opentelemetry::propagation::text_map_propagator::FieldIter<'_> {
+            opentelemetry::propagation::text_map_propagator::FieldIter::new(&self.0)
+        }
+    }
+    let b3 = B3(["b3".to_owned()]);
+    let cases = [
+        (None, Missing::Absent),
+        (Some(OwnedHeaders::new()), Missing::Absent),
+        (Some(headers("garbage")), Missing::Malformed),
+        (Some(headers(&"0".repeat(513))), Missing::TooLong),
+    ];
+    for (headers, expected) in cases {
+        let headers = headers.as_ref().map(OwnedHeaders::as_borrowed);
+        assert_eq!(super::why(&b3, headers), expected);
+    }
 }

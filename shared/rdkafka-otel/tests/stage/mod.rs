@@ -23,16 +23,17 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue, global};
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{Consumer, ConsumerContext, DefaultConsumerContext};
 use rdkafka::message::{BorrowedMessage, Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{Offset, TopicPartitionList};
 use rdkafka_otel::TracedConsumer;
+use rdkafka_otel::testing::{Capture, Trace};
 
 /// Long enough for a slow machine; reached only by a test that fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,17 +42,13 @@ pub(crate) const WAIT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Sdk {
     pub(crate) provider: SdkTracerProvider,
-    exporter: InMemorySpanExporter,
+    pub(crate) capture: Capture,
 }
 
 static SDK: LazyLock<Sdk> = LazyLock::new(|| {
-    let exporter = InMemorySpanExporter::default();
-    let provider = SdkTracerProvider::builder()
-        .with_simple_exporter(exporter.clone())
-        .build();
-    global::set_tracer_provider(provider.clone());
-    install_propagator();
-    Sdk { provider, exporter }
+    let capture = Capture::install();
+    let provider = capture.provider().clone();
+    Sdk { provider, capture }
 });
 
 /// The SDK of this test binary, installed once.
@@ -69,7 +66,7 @@ pub(crate) fn install_propagator() {
 impl Sdk {
     /// The spans of this name that have ended so far.
     pub(crate) fn ended(&self, name: &str) -> Vec<SpanData> {
-        let mut spans = self.exporter.get_finished_spans().unwrap();
+        let mut spans = self.capture.spans();
         spans.retain(|span| span.name == name);
         spans
     }
@@ -79,6 +76,13 @@ impl Sdk {
         let mut spans = self.ended(name);
         assert_eq!(spans.len(), 1, "spans named {name}");
         spans.remove(0)
+    }
+
+    /// The spans that have ended so far of this trace, as one to compare.
+    pub(crate) fn trace(&self, trace_id: TraceId) -> Trace {
+        let mut spans = self.capture.spans();
+        spans.retain(|span| span.span_context.trace_id() == trace_id);
+        Trace::from_span_data(&spans, "test")
     }
 
     /// The one span of this name, once it has ended.
@@ -160,22 +164,43 @@ impl Broker {
 
     /// A consumer at the start of partition 0, without waiting for a group to form.
     pub(crate) fn consumer(&self, topic: &str) -> TracedConsumer {
-        let consumer = TracedConsumer::from_config(
-            self.config()
-                .set("group.id", "tests")
-                .set("fetch.wait.max.ms", "10"),
-        )
-        .unwrap();
-        let mut assignment = TopicPartitionList::new();
-        assignment
-            .add_partition_offset(topic, 0, Offset::Beginning)
-            .unwrap();
-        consumer.consumer().assign(&assignment).unwrap();
+        self.consumer_with("tests", DefaultConsumerContext, topic)
+    }
+
+    pub(crate) fn consumer_with<C: ConsumerContext>(
+        &self,
+        group: &str,
+        context: C,
+        topic: &str,
+    ) -> TracedConsumer<C> {
+        let config = self.group_config(group);
+        let consumer = TracedConsumer::from_config_and_context(&config, context).unwrap();
+        consumer.consumer().assign(&beginning(topic)).unwrap();
         consumer
+    }
+
+    pub(crate) fn group_config(&self, group: &str) -> ClientConfig {
+        let mut config = self.config();
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("fetch.wait.max.ms", "10");
+        config
     }
 }
 
-pub(crate) async fn receive(consumer: &TracedConsumer) -> BorrowedMessage<'_> {
+/// The start of partition 0.
+pub(crate) fn beginning(topic: &str) -> TopicPartitionList {
+    let mut assignment = TopicPartitionList::new();
+    assignment
+        .add_partition_offset(topic, 0, Offset::Beginning)
+        .unwrap();
+    assignment
+}
+
+pub(crate) async fn receive<C: ConsumerContext>(
+    consumer: &TracedConsumer<C>,
+) -> BorrowedMessage<'_> {
     tokio::time::timeout(PATIENCE, consumer.recv())
         .await
         .unwrap()

@@ -1,4 +1,4 @@
-//! That the application's own client context loses no callback to the one in front of it.
+//! That the application's own client context loses no callback to those in front of it.
 
 use std::error::Error;
 use std::sync::Mutex;
@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
-use rdkafka::{ClientContext, Statistics};
+use rdkafka::{ClientConfig, ClientContext, Statistics};
 
-use super::DeliveryContext;
+use super::{Reports, TracedContext};
 
 #[derive(Default)]
 struct Probe(Mutex<Vec<String>>);
@@ -46,7 +46,7 @@ impl ClientContext for Probe {
 
 #[test]
 fn every_callback_is_passed_on() {
-    let context = DeliveryContext(Probe::default());
+    let context = TracedContext::new(&ClientConfig::new(), Reports(Probe::default()));
     context.log(RDKafkaLogLevel::Info, "FAC", "message");
     context.stats(Statistics {
         name: "client".to_owned(),
@@ -61,7 +61,7 @@ fn every_callback_is_passed_on() {
         Some("none")
     );
     assert_eq!(
-        *context.0.0.lock().unwrap(),
+        *context.inner().0.0.lock().unwrap(),
         [
             "log FAC message".to_owned(),
             "stats client".to_owned(),
@@ -70,5 +70,5 @@ fn every_callback_is_passed_on() {
             "token Some(\"config\")".to_owned(),
         ]
     );
-    const { assert!(<DeliveryContext<Probe> as ClientContext>::ENABLE_REFRESH_OAUTH_TOKEN) };
+    const { assert!(<TracedContext<Reports<Probe>> as ClientContext>::ENABLE_REFRESH_OAUTH_TOKEN) };
 }

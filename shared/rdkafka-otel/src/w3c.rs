@@ -1,0 +1,177 @@
+//! The W3C Trace Context format, read from and written to bytes without an allocation.
+//!
+//! The fast path of `propagation.rs` for the propagators that nearly everybody installs, and the
+//! limits that the W3C sets to `tracestate` and `baggage`. Knows no header list. Follows
+//! [Trace Context] and [Baggage]; it accepts no `traceparent` that the SDK's propagator refuses.
+//!
+//! [Trace Context]: https://www.w3.org/TR/trace-context/
+//! [Baggage]: https://www.w3.org/TR/baggage/
+
+use std::borrow::Cow;
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId};
+
+use crate::propagation::Missing;
+
+pub(crate) const TRACEPARENT: &str = "traceparent";
+pub(crate) const TRACESTATE: &str = "tracestate";
+pub(crate) const BAGGAGE: &str = "baggage";
+
+/// The bytes of a `traceparent` of version 00, and the fewest of any later one.
+pub(crate) const TRACEPARENT_LENGTH: usize = 55;
+
+/// A longer `traceparent` is not looked at. No version needs more, and what is read here comes from
+/// anyone.
+pub(crate) const LONGEST_TRACEPARENT: usize = 512;
+
+/// Reads a `traceparent` of any version that is readable as version 00. Like the SDK it keeps no
+/// flag but `sampled`.
+pub(crate) fn parse_traceparent(value: &[u8]) -> Result<(TraceId, SpanId, TraceFlags), Missing> {
+    if value.len() > LONGEST_TRACEPARENT {
+        return Err(Missing::TooLong);
+    }
+    let value = match value {
+        // The common case: nothing around the 55 bytes.
+        [b'0', .., b'0'..=b'9'] => value,
+        _ => value.trim_ascii(),
+    };
+    parse_trimmed(value).ok_or(Missing::Malformed)
+}
+
+fn parse_trimmed(value: &[u8]) -> Option<(TraceId, SpanId, TraceFlags)> {
+    let (parent, rest) = value.split_first_chunk::<TRACEPARENT_LENGTH>()?;
+    let dashes = [parent[2], parent[35], parent[52]];
+    let version = hex::<2>(parent, 0)?;
+    let is_readable = match version {
+        0 => rest.is_empty(),
+        0xff => false,
+        _ => rest.first().is_none_or(|next| *next == b'-'),
+    };
+    let trace_id = hex::<32>(parent, 3)?;
+    let span_id = hex::<16>(parent, 36)?;
+    let flags = hex::<2>(parent, 53)?;
+    if dashes != [b'-'; 3] || !is_readable || trace_id == 0 || span_id == 0 {
+        return None;
+    }
+    Some((
+        TraceId::from(trace_id),
+        SpanId::from(span_id as u64),
+        TraceFlags::new(flags as u8) & TraceFlags::SAMPLED,
+    ))
+}
+
+/// What stands for a byte that is no lower-case hexadecimal digit.
+const NO_DIGIT: u8 = 0xff;
+
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[HEX[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// The number that `LENGTH` digits from `start` on are. Bad digits are only looked for at the end,
+/// so that the loop has no branch.
+fn hex<const LENGTH: usize>(text: &[u8; TRACEPARENT_LENGTH], start: usize) -> Option<u128> {
+    let digits = text.get(start..start + LENGTH)?;
+    let (mut number, mut seen) = (0_u128, 0);
+    for eight in digits.chunks(8) {
+        let mut part = 0_u32;
+        for digit in eight {
+            let digit = DIGITS[usize::from(*digit)];
+            seen |= digit;
+            part = part << 4 | u32::from(digit & 0xf);
+        }
+        number = number << (4 * eight.len()) | u128::from(part);
+    }
+    (seen < 16).then_some(number)
+}
+
+/// Writes the `traceparent` of a span context.
+pub(crate) fn format_traceparent(span: &SpanContext) -> [u8; TRACEPARENT_LENGTH] {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    write_hex(&mut text[3..35], &span.trace_id().to_bytes());
+    write_hex(&mut text[36..52], &span.span_id().to_bytes());
+    if span.is_sampled() {
+        text[54] = b'1';
+    }
+    text
+}
+
+fn write_hex(text: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 0xf)];
+    }
+}
+
+/// Beyond this many entries a `tracestate` is not valid, and dropped whole.
+const MOST_ENTRIES: usize = 32;
+/// What the W3C asks everybody to pass on; what exceeds it is shortened by whole entries.
+const LONGEST_TRACESTATE: usize = 512;
+/// Entries longer than this go first.
+const LONGEST_LASTING_ENTRY: usize = 128;
+
+/// A combined `tracestate` within the limits: unchanged, or without its long entries, or without
+/// its last ones. `None` if it has more entries than a `tracestate` may have.
+pub(crate) fn bounded_tracestate(value: &str) -> Option<Cow<'_, str>> {
+    let entries = || entries(value);
+    if value.len() <= LONGEST_TRACESTATE && entries().count() <= MOST_ENTRIES {
+        return Some(value.into());
+    }
+    if entries().nth(MOST_ENTRIES).is_some() {
+        return None;
+    }
+    let mut kept: Vec<&str> = entries().collect();
+    let length = |kept: &[&str]| {
+        let entries: usize = kept.iter().map(|entry| entry.len() + 1).sum();
+        entries.saturating_sub(1)
+    };
+    // From the end, so that of several long entries the one written last, the nearest, stays.
+    for index in (0..kept.len()).rev() {
+        if length(&kept) > LONGEST_TRACESTATE && kept[index].len() > LONGEST_LASTING_ENTRY {
+            kept.remove(index);
+        }
+    }
+    while length(&kept) > LONGEST_TRACESTATE {
+        kept.pop();
+    }
+    Some(kept.join(",").into())
+}
+
+/// What every reader of `baggage` must be able to take, and no more.
+const MOST_MEMBERS: usize = 64;
+const LONGEST_BAGGAGE: usize = 8192;
+
+/// A combined `baggage` within the limits: unchanged, or cut after the last whole member that fits.
+pub(crate) fn bounded_baggage(value: &str) -> Cow<'_, str> {
+    if value.len() <= LONGEST_BAGGAGE && entries(value).nth(MOST_MEMBERS).is_none() {
+        return value.into();
+    }
+    let mut kept = String::new();
+    for member in entries(value).take(MOST_MEMBERS) {
+        let comma = usize::from(!kept.is_empty());
+        if kept.len() + comma + member.len() > LONGEST_BAGGAGE {
+            break;
+        }
+        if comma == 1 {
+            kept.push(',');
+        }
+        kept.push_str(member);
+    }
+    kept.into()
+}
+
+fn entries(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',')
+        .map(|entry| entry.trim_matches([' ', '\t']))
+        .filter(|entry| !entry.is_empty())
+}
+
+#[cfg(test)]
+mod tests;
