@@ -48,16 +48,21 @@ async fn nothing_that_was_answered_is_lost_to_an_orderly_end() {
     }
 }
 
+/// The viewer is away until after the crash: what was answered waits on disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_was_answered_is_lost_to_the_viewer_by_a_crash() {
-    let mut world = World::start(&[("TAIL_SAMPLING_WAIT", "3s")]).await;
-    let stream = Stream::start(world.collector.otlp());
+    let jaeger = Jaeger::start(&[]).await;
+    let viewer = ViewerAddress::choose();
+    let mut collector = Collector::start(&jaeger, &viewer.otlp(), &[]).await;
+    let stream = Stream::start(collector.otlp());
     stream.accepted(100).await;
-    world.collector.kill().await;
-    world.collector.start_again().await;
+    collector.kill().await;
+    collector.start_again().await;
     stream.accepted(100).await;
-    for id in &stream.stop().await {
-        in_viewer(&world.pipeline, id).await;
+    let accepted = stream.stop().await;
+    let pipeline = Pipeline::start(&collector, &viewer, &[]).await;
+    for id in &accepted {
+        in_viewer(&pipeline, id).await;
     }
 }
 
