@@ -59,6 +59,10 @@ impl<'a> HeaderInjector<'a> {
 
 /// Removes every header with one of these keys, in any mix of ASCII case, in one pass.
 pub(crate) fn remove_fields(headers: &mut OwnedHeaders, keys: &[&str]) {
+    // The usual case when a record is sent, and the shortest call that tells.
+    if native::count(headers.as_borrowed()) == 0 {
+        return;
+    }
     let mut index = 0;
     while let Some(found) = native::at(headers.as_borrowed(), index) {
         let initial = found.initial();

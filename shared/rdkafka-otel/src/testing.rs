@@ -34,6 +34,7 @@ pub use trace_tree::{
 };
 
 use crate::native;
+use crate::send::{Outgoing, SendTracer};
 
 /// Spans that are kept in memory when they end.
 #[derive(Clone, Debug)]
@@ -98,4 +99,24 @@ impl Capture {
 /// rdkafka's own interface has no way to make one: for tests of what such a record does to you.
 pub fn append_header(headers: &mut OwnedHeaders, key: &[u8], value: Option<&[u8]>) {
     native::append(headers, key, value);
+}
+
+/// A `send` span from start to end as a delivered record has it, without a record: the context goes
+/// into `headers`, then the span ends with partition 0 and this offset. For measurements, and for
+/// tests of what a sampler or a propagator makes of it.
+pub fn send_span(
+    tracer: &SendTracer,
+    topic: &str,
+    key: &[u8],
+    offset: i64,
+    headers: &mut Option<OwnedHeaders>,
+) {
+    let shown = Outgoing {
+        topic,
+        partition: None,
+        key: Some(key),
+        is_tombstone: false,
+    };
+    let span = tracer.start(shown, headers, []);
+    span.report(0, offset, None);
 }

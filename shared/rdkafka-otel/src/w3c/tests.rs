@@ -32,6 +32,25 @@ fn a_traceparent_is_read_and_written() {
 }
 
 #[test]
+fn every_digit_is_written_in_every_place() {
+    for digit in 0..16_u128 {
+        let ones = u128::MAX / 15;
+        let trace_id = TraceId::from((ones * digit) ^ (ones >> 64));
+        let span_id =
+            SpanId::from((u128::from(u64::MAX / 15) * digit) as u64 | 0x1234_5678_9abc_def0);
+        let span = SpanContext::new(
+            trace_id,
+            span_id,
+            TraceFlags::SAMPLED,
+            false,
+            TraceState::NONE,
+        );
+        let expected = format!("00-{trace_id}-{span_id}-01");
+        assert_eq!(format_traceparent(&span), *expected.as_bytes());
+    }
+}
+
+#[test]
 fn what_surrounds_or_follows_is_read_as_the_version_allows() {
     let later = PARENT.replacen("00", "cc", 1);
     let cases = [
