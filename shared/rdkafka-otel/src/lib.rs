@@ -5,13 +5,18 @@
 //! # Reading this crate
 //!
 //! A record leaves through `producer` and comes in through `consumer`. Between the two lie
-//! `propagation` (context to headers and back) and `carrier` (how headers are written and read);
-//! `raw_headers` shows them to code that does not propagate. `delivery` ends a send span; `parent`
-//! and `queue_wait` tell where a process span belongs and how long its record waited. `error_type`
-//! says what a failure is called, `client` which attributes a span gets, `semconv` how they are
-//! named; `native` is all there is of `unsafe`. The crate knows the OpenTelemetry API and rdkafka,
-//! and neither an SDK nor an exporter.
+//! `propagation` (context to headers and back), `carrier` (how headers are written and read) and
+//! `w3c` (the format, without an allocation); `raw_headers` shows headers to code that does not
+//! propagate.
+//!
+//! `send` has the span of a record on its way out, `delivery` lets it travel to the delivery report,
+//! `future_producer` does without that. `process` has the span of a record's processing; `parent`
+//! and `queue_wait` tell where it belongs and how long its record waited; `commit` settles.
+//! `error_type` says what a failure is called, `client` which attributes a span gets, `semconv` how
+//! they are named, `metrics` what is counted; `native` is all there is of `unsafe`. The crate knows
+//! the OpenTelemetry API and rdkafka, and neither an SDK nor an exporter, but for `testing`.
 
+#![deny(missing_docs)]
 #![allow(
     clippy::result_large_err,
     clippy::type_complexity,

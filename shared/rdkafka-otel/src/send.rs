@@ -39,8 +39,11 @@ impl SendTracer {
     /// A tracer for the producer that is made with this configuration.
     #[must_use]
     pub fn from_config(config: &ClientConfig) -> Self {
+        // Services share one configuration between their clients; a sender is in no group.
+        let mut config = config.clone();
+        config.remove("group.id");
         Self {
-            client: Arc::new(Client::from_config(config)),
+            client: Arc::new(Client::from_config(&config)),
         }
     }
 

@@ -68,7 +68,8 @@ async fn a_future_producer_of_ones_own() {
     let broker = Broker::any();
     let topic = broker.topic("future", 1).await;
     let producer: FutureProducer = broker.config().create().unwrap();
-    let tracer = SendTracer::from_config(&broker.config());
+    // A configuration that consumers share makes no sender a member of their group.
+    let tracer = SendTracer::from_config(&broker.group_config("workers"));
     let parent = remote(100, TraceFlags::SAMPLED);
     let delivery = tracer
         .send_traced_with(&producer, empty(&topic), WAIT, [KeyValue::new("app.x", 1)])

@@ -1,17 +1,18 @@
 //! Records sent by this crate and processed by it: the halves of a trace meet across a broker.
 
-#![allow(clippy::unwrap_used, reason = "only tests call these")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests call these")]
 
 mod stage;
 
 use std::time::SystemTime;
 
-use opentelemetry::KeyValue;
 use opentelemetry::trace::{FutureExt, SpanId, SpanKind, TraceFlags};
-use rdkafka::consumer::{CommitMode, Consumer};
+use opentelemetry::{KeyValue, Value};
+use rdkafka::consumer::{CommitMode, Consumer, DefaultConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureRecord;
 use rdkafka::{Message, Timestamp};
+use rdkafka_otel::testing::compare;
 use rdkafka_otel::{Parent, TracedConsumer, TracedProducer};
 use stage::{Broker, WAIT, linked, receive, remote, sdk, under};
 
@@ -200,4 +201,74 @@ async fn a_group_member_in_a_task_of_its_own() {
     let process = sdk().only(&format!("process {topic}"));
     let send = sdk().only(&format!("send {topic}"));
     assert_eq!(process.parent_span_id, send.span_context.span_id());
+}
+
+#[tokio::test]
+async fn two_consumers_of_one_record() {
+    sdk();
+    let broker = Broker::any();
+    let topic = broker.topic("shared", 1).await;
+    let producer = TracedProducer::from_config(&broker.config()).unwrap();
+    producer
+        .send(FutureRecord::to(&topic).key("k").payload("p"), WAIT)
+        .await
+        .unwrap();
+    let groups = ["billing", "shipping"];
+    for group in groups {
+        let consumer = broker
+            .consumer_with(group, DefaultConsumerContext, &topic)
+            .with_parent(Parent::CreationContext);
+        let record = receive(&consumer).await;
+        let work = || async { Ok::<_, KafkaError>(()) };
+        consumer.process(&record, work).await.unwrap();
+    }
+
+    let send = sdk().only(&format!("send {topic}"));
+    let attributes = |operation: &str, group: &str| {
+        let server = stage::server_attributes(&broker.servers);
+        let server: String = server
+            .iter()
+            .map(|one| match &one.value {
+                Value::I64(port) => format!(".{} = {port}\n", one.key),
+                text => format!(".{} = {:?}\n", one.key, text.as_str()),
+            })
+            .collect();
+        let (group, wait) = match group {
+            "" => (String::new(), ""),
+            _ => (
+                format!(".messaging.consumer.group.name = \"{group}\"\n"),
+                "->link * (parent)\n.kafka.record.queue_time_ms = *\n\
+                 .kafka.record.timestamp_type = \"CreateTime\"\n",
+            ),
+        };
+        format!(
+            "{}.messaging.client.id = \"tests\"\n{group}\
+             .messaging.destination.name = \"{topic}\"\n\
+             .messaging.destination.partition.id = \"0\"\n\
+             .messaging.kafka.message.key = \"k\"\n\
+             .messaging.kafka.offset = 0\n\
+             .messaging.operation.name = \"{operation}\"\n\
+             .messaging.operation.type = \"{operation}\"\n\
+             .messaging.system = \"kafka\"\n{server}",
+            wait.replace('*', &format!("send {topic}")).replace(
+                &format!("queue_time_ms = send {topic}"),
+                "queue_time_ms = *"
+            ),
+        )
+    };
+    let indented = |text: String, depth: &str| -> String {
+        text.lines()
+            .map(|line| format!("{depth}{line}\n"))
+            .collect()
+    };
+    let mut expected = format!("test: send {topic} PRODUCER\n");
+    expected += &indented(attributes("send", ""), "  ");
+    for group in groups {
+        expected += &format!("  test: process {topic} CONSUMER\n");
+        expected += &indented(attributes("process", group), "    ");
+    }
+    let trace = sdk().trace(send.span_context.trace_id());
+    if let Err(mismatch) = compare(&expected, &trace) {
+        panic!("{mismatch}");
+    }
 }

@@ -7,6 +7,10 @@
 
 #![allow(missing_docs, reason = "a program")]
 #![allow(
+    clippy::result_large_err,
+    reason = "the error holds the record, as with rdkafka"
+)]
+#![allow(
     clippy::unwrap_used,
     reason = "a measurement that fails is no measurement"
 )]
