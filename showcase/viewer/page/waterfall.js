@@ -13,6 +13,7 @@ import { attribute, readTrace, recordOf, rowsOf } from "./trace.js";
 const ROW = 28;
 /** Rows kept above and below those in sight. */
 const SPARE = 6;
+const MOST_HEIGHT = 4000;
 const REVISIT = 1000;
 const MOST_REASONS = 5;
 const ZOOM = 1.6;
@@ -213,7 +214,9 @@ export function traceView(main, id, firstSpan) {
     if (!trace) return;
     canvas.style.height = `${rows.length * ROW}px`;
     const first = Math.max(0, Math.floor(body.scrollTop / ROW) - SPARE);
-    const last = Math.min(rows.length, Math.ceil((body.scrollTop + body.clientHeight) / ROW) + SPARE);
+    // Never all of them, whatever the layout comes to.
+    const height = Math.min(body.clientHeight, MOST_HEIGHT);
+    const last = Math.min(rows.length, Math.ceil((body.scrollTop + height) / ROW) + SPARE);
     if (again) {
       shown.clear();
       put(canvas, lines);

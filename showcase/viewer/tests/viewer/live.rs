@@ -241,8 +241,9 @@ async fn a_process_span_whose_cause_was_never_received_waits_for_it() {
     ];
     viewer.send(&request("worker", orphans)).await;
     let waiting = join("2", "waiting", "waiting for its other half", Json::Null);
-    assert_eq!(joins(&viewer, 1).await, [waiting.clone()]);
-    assert_eq!(joins(&viewer, 2).await, [waiting]);
+    for trace in [1, 2] {
+        assert_eq!(joins(&viewer, trace).await, std::slice::from_ref(&waiting));
+    }
 }
 
 async fn list(viewer: &Running, query: &str) -> Vec<String> {
@@ -472,13 +473,13 @@ fn the_newest_are_found_while_the_oldest_go() {
 #[test]
 fn what_leaves_takes_its_references_with_it() {
     use viewer::Store;
-    let store = Store::new(1 << 20);
+    let store = Store::new(20_000);
     let target = (trace_id(1).try_into().unwrap(), 1_u64.to_be_bytes());
     store.insert(request("worker", vec![linking(process(2, 2, 10), 1, 1, 0)]));
     assert_eq!(store.linking(&target.0, &target.1).len(), 1);
     assert_eq!(store.of_record("orders", "3", 10).len(), 1);
     let mut large = span(3, 1, "large");
-    large.attributes = vec![pair("k", text(&"x".repeat(1_048_000)))];
+    large.attributes = vec![pair("k", text(&"x".repeat(18_800)))];
     store.insert(request("api", vec![large]));
     assert_eq!(store.counts().evicted_traces, 1);
     assert_eq!(store.linking(&target.0, &target.1), []);
