@@ -36,9 +36,10 @@ try {
   await page.waitForSelector("li[data-state=joined]");
   const failing = await post("pm_fail_twice");
   const slow = await post("pm_many_methods");
+  await page.selectOption("#token", "pm_ok");
   await page.click("text=Post 20");
   await page.waitForSelector(".controls:not([aria-busy])");
-  await page.waitForFunction(() => document.querySelectorAll("li[data-state=joined]").length > 20);
+  await page.waitForFunction(() => document.querySelectorAll("li[data-state=joined]").length > 20, undefined, { timeout: 60_000 });
   await change("processParent", "link");
   const linked = await post("pm_ok");
   await change("processParent", "creation-context");

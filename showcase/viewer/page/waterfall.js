@@ -243,7 +243,7 @@ export function traceView(main, id, firstSpan) {
   function drawRuler() {
     const ticks = compressed
       ? timeline.pieces.map((piece) => ({ x: timeline.x(piece.from), text: duration(piece.from - timeline.start) }))
-      : [0, 0.2, 0.4, 0.6, 0.8].map((x) => ({ x, text: duration(timeline.time(x) - timeline.start) }));
+      : (ruler.clientWidth > 400 ? [0, 0.2, 0.4, 0.6, 0.8] : [0, 0.5]).map((x) => ({ x, text: duration(timeline.time(x) - timeline.start) }));
     put(ruler,
       ...ticks.filter(({ x }) => x >= 0 && x < 0.98).map(({ x, text }) => h("span", { class: "tick-mark", style: { left: `${x * 100}%` } }, text)),
       ...timeline.pieces.filter((piece) => piece.isGap).map((piece) => h("span", {
@@ -307,14 +307,15 @@ export function traceView(main, id, firstSpan) {
           `${sign} `, foreign(link.name || link.traceId, 40), links.length > 1 && ` +${links.length - 1}`));
       }
     }
-    // Beside the bar, on the side that has room.
+    // Beside the bar, on the side that has room; on it, if neither has.
     const right = Math.max(0, Math.min(1, own.right));
     left = Math.max(0, Math.min(1, left));
-    const side = 1 - right >= left || right < 0.7
-      ? { left: `calc(${right * 100}% + 6px)` }
-      : { right: `calc(${(1 - left) * 100}% + 6px)` };
-    if (right > 0.93 && left < 0.07) Object.assign(side, { left: "auto", right: "6px" });
-    cells.push(h("span", { class: "label", style: side }, h("span", {}, label), isWide && notes));
+    const kept = isWide ? notes : [];
+    const room = 14 + 7 * label.length + kept.reduce((sum, note) => sum + 22 + 7 * note.textContent.length, 0);
+    const isAfter = (1 - right) * width > room;
+    const isOver = !isAfter && left * width < room;
+    const side = isOver ? { right: "6px" } : isAfter ? { left: `calc(${right * 100}% + 6px)` } : { right: `calc(${(1 - left) * 100}% + 6px)` };
+    cells.push(h("span", { class: isOver ? "label over" : "label", style: side }, h("span", {}, label), kept));
     const depth = Math.min(span.depth, 16);
     const isFolded = folded.has(span.id);
     return h("div", {
