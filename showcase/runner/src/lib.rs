@@ -1,8 +1,8 @@
 //! The showcase: the whole pipeline on one machine with one command, and the commands to use it.
 //!
 //! `cargo run` starts an embedded broker, the viewer and the services, each as a process of its
-//! own, posts an order and prints its trace. The other commands post orders, print traces and show
-//! records.
+//! own, posts an order, prints its trace, and serves the controls of the live page. The other
+//! commands post orders, print traces and show records.
 //!
 //! It is a library so that the end-to-end tests start the very stack that people start. Not here:
 //! any behaviour of a service; what a demonstration needs is handed to it in its environment.
@@ -14,7 +14,9 @@ pub mod query;
 pub mod stack;
 
 mod backlog;
+mod control;
 mod order;
+mod settings;
 mod tail;
 mod topics;
 mod trace_view;

@@ -7,7 +7,7 @@
 use crate::broker;
 use crate::child::{Child, ChildError, Launch};
 use crate::topics;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use order_events::Topics;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -37,9 +37,12 @@ pub struct Ports {
     /// Health routes of the order processor
     #[arg(long, value_name = "PORT", default_value_t = 8003)]
     pub order_processor_port: u16,
-    /// Viewer's query API
+    /// Live page and query API
     #[arg(long, value_name = "PORT", default_value_t = 8010)]
     pub viewer_port: u16,
+    /// Controls of the live page
+    #[arg(long, value_name = "PORT", default_value_t = 8012)]
+    pub control_port: u16,
     /// OTLP over gRPC, taken by the viewer
     #[arg(long, value_name = "PORT", default_value_t = 4317)]
     pub otlp_grpc_port: u16,
@@ -59,6 +62,7 @@ impl Ports {
         gateway_port: 0,
         order_processor_port: 0,
         viewer_port: 0,
+        control_port: 0,
         otlp_grpc_port: 0,
         otlp_http_port: 0,
         broker_port: 0,
@@ -249,10 +253,15 @@ impl Stack {
                 ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf".into()),
                 // The exporter would ask a proxy of the caller's environment even for loopback.
                 ("NO_PROXY", "127.0.0.1,localhost".into()),
+                (
+                    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+                    format!("{}/v1/logs", self.url_of("viewer", "OTLP/HTTP")),
+                ),
+                ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf".into()),
                 ("OTEL_BSP_SCHEDULE_DELAY", "200".into()),
-                // The viewer takes traces only.
+                ("OTEL_BLRP_SCHEDULE_DELAY", "200".into()),
+                // The viewer takes none.
                 ("OTEL_METRICS_EXPORTER", "none".into()),
-                ("OTEL_LOGS_EXPORTER", "none".into()),
             ]);
             if !matches!(self.plan.broker, Broker::Real(_)) {
                 environment.push((
@@ -275,10 +284,7 @@ impl Stack {
                 ("PAYMENTS_URL", self.url_of("payments", "payments")),
                 (
                     "TRACE_URL_TEMPLATE",
-                    format!(
-                        "{}/api/v3/traces/{{trace_id}}",
-                        self.url_of("viewer", "viewer")
-                    ),
+                    format!("{}/traces/{{trace_id}}", self.url_of("viewer", "viewer")),
                 ),
             ]),
             _ => {}
@@ -308,7 +314,7 @@ impl Stack {
         self.url_of("orders-api", "orders-api")
     }
 
-    /// URL of the viewer's query API.
+    /// URL of the live page and the query API.
     pub fn viewer(&self) -> String {
         self.url_of("viewer", "viewer")
     }
@@ -351,6 +357,36 @@ impl Stack {
             .iter()
             .position(|child| child.name() == service)?;
         Some(self.children.remove(index))
+    }
+
+    /// Sets a variable of `service`, or takes it away, for when it is started next.
+    pub fn set(&mut self, service: &str, name: &str, value: Option<&str>) {
+        let environment = &mut self.plan.environment;
+        environment.retain(|(to, variable, _)| to != service || variable != name);
+        if let Some(value) = value {
+            environment.push((service.into(), name.into(), value.into()));
+        }
+    }
+
+    /// Stops `service`, if it runs; it can be started again on the addresses that it has.
+    ///
+    /// # Errors
+    /// If it does not leave well.
+    pub async fn stop_service(&mut self, service: &str) -> anyhow::Result<()> {
+        let Some(child) = self.take(service) else {
+            return Ok(());
+        };
+        let port = |what: &str| child.address(what).map(|address| address.port());
+        let ports = &mut self.plan.ports;
+        match service {
+            "orders-api" => ports.orders_api_port = port(service).unwrap_or_default(),
+            "order-processor" => ports.order_processor_port = port(service).unwrap_or_default(),
+            _ => {}
+        }
+        if !child.stop().await? {
+            bail!("{service} did not leave in time; it was killed");
+        }
+        Ok(())
     }
 
     /// Stops every child, the last started first, so that each can still reach what it needs.

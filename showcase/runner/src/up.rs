@@ -1,15 +1,18 @@
 //! The main command: starts the stack, posts one order, prints its trace, and stays up until
-//! Ctrl-C.
+//! Ctrl-C, doing what the live page's controls ask for.
 
 use crate::backlog;
+use crate::control::{Control, Wish};
 use crate::order;
 use crate::query::QueryApi;
+use crate::settings::Settings;
 use crate::stack::{Broker, Plan, Ports, Stack};
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::path::PathBuf;
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -48,6 +51,10 @@ pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<()> {
 
 async fn showcase(plan: Plan, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let embedded = plan.broker == Broker::Embedded;
+    let control = Control::bind(plan.ports.control_port).await?;
+    let mut plan = plan;
+    plan.environment
+        .push(("viewer".into(), "VIEWER_CONTROL_URL".into(), control.url()));
     println!(
         "Starting the pipeline; databases and logs are in {}\n",
         plan.data.display()
@@ -70,10 +77,11 @@ async fn showcase(plan: Plan, shutdown: &CancellationToken) -> anyhow::Result<()
         brokers: stack.brokers().to_owned(),
         embedded,
     };
+    let mut wishes = control.serve(&addresses.viewer, &addresses.orders_api);
     let outcome = tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(()),
-        ended = stack.child_ended() => Err(ended.into()),
+        error = run_until_broken(&mut stack, &mut wishes) => Err(error),
         Err(error) = present(&addresses) => Err(error),
         () = warn_of_backlog(&addresses) => Ok(()),
     };
@@ -83,6 +91,28 @@ async fn showcase(plan: Plan, shutdown: &CancellationToken) -> anyhow::Result<()
         (Ok(()), true) => Ok(()),
         (Ok(()), false) => bail!("{}", complaints.join("\n")),
         (Err(error), _) => Err(error),
+    }
+}
+
+/// Does what the page asks for, until a child leaves of itself or cannot be started again.
+async fn run_until_broken(stack: &mut Stack, wishes: &mut mpsc::Receiver<Wish>) -> anyhow::Error {
+    let mut settings = Settings::default();
+    loop {
+        let wish = tokio::select! {
+            ended = stack.child_ended() => return ended.into(),
+            wish = wishes.recv() => wish,
+        };
+        let Some(wish) = wish else {
+            return stack.child_ended().await.into();
+        };
+        if let Some(change) = wish.change
+            && let Err(error) = settings.change(change, stack).await
+        {
+            _ = wish.answer.send(Err(format!("{error:#}")));
+            return error;
+        }
+        // A page that was closed meanwhile needs no answer.
+        _ = wish.answer.send(Ok(settings.clone()));
     }
 }
 
@@ -114,11 +144,12 @@ async fn present(addresses: &Addresses) -> anyhow::Result<()> {
     } = addresses;
     anstream::println!(
         "
+{BOLD}Live page{BOLD:#}    {viewer}
+{BOLD}This trace{BOLD:#}   {viewer}/traces/{trace_id}
 {BOLD}Orders API{BOLD:#}   {orders_api}
-{BOLD}Trace API{BOLD:#}    {viewer}/api/v3/traces/{{trace_id}}
 {BOLD}Kafka{BOLD:#}        {brokers}
 
-Post an order yourself:
+Open the live page and post orders with a click, or here:
 
   curl -i {orders_api}/orders -H 'Content-Type: application/json' -d '{order}'
 

@@ -10,7 +10,7 @@ const MEBIBYTE: usize = 1024 * 1024;
 /// Settings of a viewer. Port 0 takes any free port, see [`Viewer`](crate::Viewer).
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Config {
-    /// Address of the query API
+    /// Address of the page and the query API
     #[arg(
         long,
         env = "VIEWER_LISTEN",
@@ -44,6 +44,9 @@ pub struct Config {
         value_parser = mebibytes
     )]
     pub max_bytes: usize,
+    /// Where a runner serves the page's controls, as `http://HOST:PORT`; without one it has none
+    #[arg(long, env = "VIEWER_CONTROL_URL", hide = true, value_parser = origin)]
+    pub control_url: Option<String>,
 }
 
 impl Default for Config {
@@ -54,6 +57,7 @@ impl Default for Config {
             otlp_http: loopback(4318),
             otlp_grpc: loopback(4317),
             max_bytes: 256 * MEBIBYTE,
+            control_url: None,
         }
     }
 }
@@ -65,6 +69,15 @@ fn mebibytes(text: &str) -> Result<usize, String> {
     match count.checked_mul(MEBIBYTE) {
         Some(bytes) if bytes > 0 => Ok(bytes),
         _ => Err("a number of MiB that this machine can have, at least 1".to_owned()),
+    }
+}
+
+/// It goes into the page's security policy, so nothing but an address may be in it.
+fn origin(text: &str) -> Result<String, String> {
+    let address = text.strip_prefix("http://");
+    match address.map(str::parse::<SocketAddr>) {
+        Some(Ok(address)) if address.ip().is_loopback() => Ok(format!("http://{address}")),
+        _ => Err("http:// with a loopback address and a port".to_owned()),
     }
 }
 
@@ -83,6 +96,25 @@ mod tests {
     fn the_command_line_without_options_is_the_default() {
         let command = Command::try_parse_from(["viewer"]).unwrap();
         assert_eq!(command.config, Config::default());
+    }
+
+    #[test]
+    fn controls_are_on_loopback_and_nothing_else_is_in_their_address() {
+        for right in ["http://127.0.0.1:8012", "http://[::1]:8012"] {
+            let command = Command::try_parse_from(["viewer", "--control-url", right]).unwrap();
+            assert_eq!(command.config.control_url.as_deref(), Some(right));
+        }
+        for wrong in [
+            "",
+            "http://10.0.0.1:1",
+            "http://localhost:1",
+            "https://127.0.0.1:1",
+            "http://127.0.0.1:1/x",
+            "http://127.0.0.1:1; script-src *",
+        ] {
+            let error = Command::try_parse_from(["viewer", "--control-url", wrong]);
+            assert!(error.is_err(), "{wrong}");
+        }
     }
 
     #[test]

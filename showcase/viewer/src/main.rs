@@ -11,7 +11,8 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use viewer::{Config, Viewer};
 
-/// Takes traces over OTLP, keeps them in memory, and answers Jaeger's query API v3.
+/// Takes traces and logs over OTLP, keeps them in memory, shows them on a live page, and answers
+/// Jaeger's query API v3.
 #[derive(Parser)]
 #[command(name = "viewer", version)]
 struct Command {

@@ -1,6 +1,6 @@
 //! OTLP over gRPC into the store. Follows the OTLP specification 1.x, "OTLP/gRPC".
 //!
-//! Traces only: other services are answered with what to set in the sender.
+//! Traces and logs: other services are answered with what to set in the sender.
 
 use std::sync::Arc;
 
@@ -9,6 +9,12 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+    LogsService, LogsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -18,15 +24,19 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
-use crate::otlp_http::{MAX_REQUEST_BYTES, traces_only};
+use crate::otlp_http::{MAX_REQUEST_BYTES, not_taken};
 use crate::store::Store;
 
-/// The gRPC service. The size bound holds before and after decompression.
+/// The gRPC services. The size bound holds before and after decompression.
 pub(crate) fn router(store: Arc<Store>) -> Router {
-    let service = TraceServiceServer::new(Receiver(store))
+    let traces = TraceServiceServer::new(Receiver(Arc::clone(&store)))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(MAX_REQUEST_BYTES);
-    Routes::new(service).into_axum_router().fallback(not_served)
+    let logs = LogsServiceServer::new(Receiver(store))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let routes = Routes::new(traces).add_service(logs);
+    routes.into_axum_router().fallback(not_served)
 }
 
 struct Receiver(Arc<Store>);
@@ -42,6 +52,17 @@ impl TraceService for Receiver {
     }
 }
 
+#[tonic::async_trait]
+impl LogsService for Receiver {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportLogsServiceRequest>,
+    ) -> Result<tonic::Response<ExportLogsServiceResponse>, tonic::Status> {
+        self.0.insert_logs(request.into_inner());
+        Ok(tonic::Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
 async fn not_served(request: Request) -> Response {
     let is_grpc = request
         .headers()
@@ -54,5 +75,5 @@ async fn not_served(request: Request) -> Response {
         )
             .into_response();
     }
-    tonic::Status::unimplemented(traces_only(request.uri().path())).into_http::<Body>()
+    tonic::Status::unimplemented(not_taken(request.uri().path())).into_http::<Body>()
 }

@@ -1,7 +1,7 @@
 //! OTLP over HTTP into the store. Follows the OTLP specification 1.x, "OTLP/HTTP", with binary
-//! protobuf, plain or gzip.
+//! protobuf and JSON, plain or gzip; an answer has the form of its request.
 //!
-//! Traces only: the other signals are answered with what to set in the sender.
+//! Traces and logs: metrics are answered with what to set in the sender.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -14,10 +14,15 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use flate2::read::MultiGzDecoder;
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::store::{Received, Store};
 
@@ -26,60 +31,85 @@ use crate::store::{Received, Store};
 pub(crate) const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
 
 const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
+
+/// The two encodings of OTLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Protobuf,
+    Json,
+}
 
 /// The receiving side of OTLP/HTTP.
 pub(crate) fn router(store: Arc<Store>) -> Router {
     Router::new()
         .route("/v1/traces", post(traces))
+        .route("/v1/logs", post(logs))
         .fallback(async |uri: Uri| {
-            let message = format!("{}\n", traces_only(uri.path()));
+            let message = format!("{}\n", not_taken(uri.path()));
             (StatusCode::NOT_FOUND, message)
         })
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(store)
 }
 
-/// What to tell a sender of anything but traces.
-pub(crate) fn traces_only(path: &str) -> String {
-    let path = path.to_ascii_lowercase();
-    let advice = if path.contains("logs") {
-        "set OTEL_LOGS_EXPORTER=none in the service that sends logs"
-    } else if path.contains("metrics") {
+/// What to tell a sender of anything but traces and logs.
+pub(crate) fn not_taken(path: &str) -> String {
+    let advice = if path.to_ascii_lowercase().contains("metrics") {
         "set OTEL_METRICS_EXPORTER=none in the service that sends metrics"
     } else {
-        "OTLP over HTTP goes to POST /v1/traces, over gRPC to TraceService/Export"
+        "OTLP over HTTP goes to POST /v1/traces and /v1/logs, over gRPC to TraceService/Export and \
+         LogsService/Export"
     };
-    format!("this viewer takes traces only: {advice}")
+    format!("this viewer takes traces and logs: {advice}")
 }
 
-async fn traces(
-    State(store): State<Arc<Store>>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    match receive(&store, &headers, body) {
-        Ok(received) => protobuf(
-            StatusCode::OK,
-            &ExportTraceServiceResponse::from(received),
-        ),
-        Err(Refused::ContentType) => (
+type Body = Result<Bytes, BytesRejection>;
+
+async fn traces(State(store): State<Arc<Store>>, headers: HeaderMap, body: Body) -> Response {
+    received(&headers, body, |request| {
+        ExportTraceServiceResponse::from(store.insert(request))
+    })
+}
+
+async fn logs(State(store): State<Arc<Store>>, headers: HeaderMap, body: Body) -> Response {
+    received(&headers, body, |request: ExportLogsServiceRequest| {
+        store.insert_logs(request);
+        ExportLogsServiceResponse::default()
+    })
+}
+
+/// Decodes a request, has it taken, and answers in its encoding.
+fn received<Request, Answer>(
+    headers: &HeaderMap,
+    body: Body,
+    take: impl FnOnce(Request) -> Answer,
+) -> Response
+where
+    Request: Message + Default + DeserializeOwned,
+    Answer: Message + Serialize,
+{
+    let Some(encoding) = encoding(headers) else {
+        return (
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the content type must be application/x-protobuf: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf in the sender\n",
+            "the content type must be application/x-protobuf or application/json: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf in the sender\n",
         )
-            .into_response(),
+            .into_response();
+    };
+    match decode(encoding, headers, body) {
+        Ok(request) => write(encoding, StatusCode::OK, &take(request)),
         Err(Refused::ContentEncoding) => (
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "the content encoding must be gzip or none: set OTEL_EXPORTER_OTLP_COMPRESSION accordingly in the sender\n",
         )
             .into_response(),
         Err(Refused::Body(http_status, code, message)) => {
-            protobuf(http_status, &RpcStatus { code, message })
+            write(encoding, http_status, &RpcStatus { code, message })
         }
     }
 }
 
 enum Refused {
-    ContentType,
     ContentEncoding,
     Body(StatusCode, i32, String),
 }
@@ -102,40 +132,44 @@ impl Refused {
     }
 }
 
-fn receive(
-    store: &Store,
+fn decode<Request: Message + Default + DeserializeOwned>(
+    encoding: Encoding,
     headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Received, Refused> {
-    if !is_protobuf(headers) {
-        return Err(Refused::ContentType);
-    }
+    body: Body,
+) -> Result<Request, Refused> {
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refused::too_large(),
         _ => Refused::invalid("the body did not arrive whole"),
     })?;
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    let encoding = encoding.map_or(&b""[..], |value| value.as_bytes().trim_ascii());
-    let body = if encoding.is_empty() || encoding.eq_ignore_ascii_case(b"identity") {
+    let compression = headers.get(header::CONTENT_ENCODING);
+    let compression = compression.map_or(&b""[..], |value| value.as_bytes().trim_ascii());
+    let body = if compression.is_empty() || compression.eq_ignore_ascii_case(b"identity") {
         body
-    } else if encoding.eq_ignore_ascii_case(b"gzip") {
+    } else if compression.eq_ignore_ascii_case(b"gzip") {
         decompress(&body)?
     } else {
         return Err(Refused::ContentEncoding);
     };
-    let request = ExportTraceServiceRequest::decode(body)
-        .map_err(|error| Refused::invalid(format!("not an ExportTraceServiceRequest: {error}")))?;
-    Ok(store.insert(request))
+    let name = std::any::type_name::<Request>();
+    let name = name.rsplit("::").next().unwrap_or(name);
+    let invalid = |error: String| Refused::invalid(format!("not an {name}: {error}"));
+    match encoding {
+        Encoding::Protobuf => Request::decode(body).map_err(|error| invalid(error.to_string())),
+        Encoding::Json => serde_json::from_slice(&body).map_err(|error| invalid(error.to_string())),
+    }
 }
 
-fn is_protobuf(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return false;
-    };
-    let value = value.as_bytes();
+fn encoding(headers: &HeaderMap) -> Option<Encoding> {
+    let value = headers.get(header::CONTENT_TYPE)?.as_bytes();
     let end = value.iter().position(|&byte| byte == b';');
     let essence = value[..end.unwrap_or(value.len())].trim_ascii();
-    essence.eq_ignore_ascii_case(PROTOBUF.as_bytes())
+    if essence.eq_ignore_ascii_case(PROTOBUF.as_bytes()) {
+        Some(Encoding::Protobuf)
+    } else if essence.eq_ignore_ascii_case(JSON.as_bytes()) {
+        Some(Encoding::Json)
+    } else {
+        None
+    }
 }
 
 fn decompress(body: &[u8]) -> Result<Bytes, Refused> {
@@ -152,13 +186,17 @@ fn decompress(body: &[u8]) -> Result<Bytes, Refused> {
     Ok(plain.into())
 }
 
-fn protobuf(status: StatusCode, message: &impl Message) -> Response {
-    let body = message.encode_to_vec();
-    (status, [(header::CONTENT_TYPE, PROTOBUF)], body).into_response()
+fn write(encoding: Encoding, status: StatusCode, message: &(impl Message + Serialize)) -> Response {
+    let (content_type, body) = match encoding {
+        Encoding::Protobuf => (PROTOBUF, message.encode_to_vec()),
+        // Nothing in these messages can fail to be written.
+        Encoding::Json => (JSON, serde_json::to_vec(message).unwrap_or_default()),
+    };
+    (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
 /// `google.rpc.Status`, the body of OTLP/HTTP's failures; without its details, which are not used.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Serialize, prost::Message)]
 struct RpcStatus {
     #[prost(int32, tag = "1")]
     code: i32,

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use prost::Message;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::store::{Group, Scope, Source, Trace};
+use crate::store::{Group, LogGroup, Scope, Source, Trace};
 
 /// How deep values may nest. Beyond, a text stands for them: JSON parsers give up at some depth,
 /// and one span would make its trace unreadable.
@@ -25,6 +26,42 @@ const MAX_DEPTH: usize = 16;
 
 /// The body of `result`: every trace's groups, one trace after the other.
 pub(crate) struct Traces<'a>(pub(crate) &'a [Arc<Trace>]);
+
+/// A log record with who wrote it; the form is OTLP's, with the service's name and the logger's.
+pub(crate) struct LogLine<'a> {
+    group: &'a LogGroup,
+    record: &'a LogRecord,
+}
+
+impl<'a> LogLine<'a> {
+    /// The records of a group.
+    pub(crate) fn of(group: &'a LogGroup) -> impl Iterator<Item = LogLine<'a>> {
+        let records = group.records.iter();
+        records.map(move |record| LogLine { group, record })
+    }
+}
+
+impl Serialize for LogLine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let record = self.record;
+        let time = match record.time_unix_nano {
+            0 => record.observed_time_unix_nano,
+            time => time,
+        };
+        let mut fields = object(serializer)?;
+        fields.field("timeUnixNano", &time.to_string())?;
+        fields.field("spanId", &hex(&record.span_id))?;
+        fields.field("service", &self.group.source.service)?;
+        if let Some(scope) = &self.group.scope.scope {
+            fields.text("scope", &scope.name)?;
+        }
+        fields.field("severityNumber", &record.severity_number)?;
+        fields.text("severityText", &record.severity_text)?;
+        fields.field("body", &OneValue(record.body.as_ref(), 0))?;
+        fields.list("attributes", &record.attributes)?;
+        fields.0.end()
+    }
+}
 
 struct ResourceSpans<'a> {
     source: &'a Source,
@@ -328,7 +365,7 @@ fn double<M: SerializeMap>(fields: &mut Fields<M>, number: f64) -> Result<(), M:
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         // Writing to a string cannot fail.

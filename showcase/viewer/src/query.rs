@@ -1,4 +1,4 @@
-//! Jaeger's query API v3 over the store: the four read paths, and a plain text at `/`.
+//! Jaeger's query API v3 over the store: the four read paths, and a plain text at `/api`.
 //!
 //! Follows what Jaeger 2 answers, errors included, so that one client reads both. It differs
 //! where it can do better without a client noticing: `query.attributes` filters, and a search
@@ -13,7 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde::Serialize;
 use serde_json::json;
@@ -22,20 +22,23 @@ use crate::host::loopback_only;
 use crate::otlp_json::Traces;
 use crate::parameters::{Parameters, Search};
 use crate::store::{Group, Store, Trace, TraceId};
+use crate::summary::is_written;
 
-/// The query API. On a loopback address only loopback names are answered.
-pub(crate) fn router(store: Arc<Store>, listening_on: IpAddr) -> Router {
+/// The query API, and with it what `further` serves on the same address. On a loopback address
+/// only loopback names are answered.
+pub(crate) fn router(store: Arc<Store>, further: Router, listening_on: IpAddr) -> Router {
     let router = Router::new()
-        .route("/", get(welcome))
+        .route("/api", get(welcome))
         .route("/api/v3/services", get(services))
         .route("/api/v3/operations", get(operations))
         .route("/api/v3/traces", get(search))
         .route("/api/v3/traces/{trace_id}", get(trace))
-        .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing here; see /"))
+        .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing here; see /api"))
         .method_not_allowed_fallback(async || {
             failure(StatusCode::METHOD_NOT_ALLOWED, "this API is read with GET")
         })
-        .with_state(store);
+        .with_state(store)
+        .merge(further);
     if listening_on.is_loopback() {
         router.layer(middleware::from_fn(loopback_only))
     } else {
@@ -62,6 +65,8 @@ async fn welcome(State(store): State<Arc<Store>>) -> String {
          \x20     [&query.duration_min=100ms&query.duration_max=2s&query.attributes={{\"k\":\"v\"}}]\n\
          \x20     T as 2026-01-31T12:00:00Z\n\
          \x20 GET /api/v3/traces/TRACE_ID (32 hex digits)\n\
+         \n\
+         The page is at /.\n\
          \n\
          Holding {} traces with {} spans in {} of {} KiB; gone to make room: {} traces with {} \
          spans; duplicate spans: {}; rejected: {}.\n",
@@ -164,7 +169,7 @@ fn traces_answer(traces: &[Arc<Trace>]) -> Response {
 }
 
 /// Reading and writing a large store takes long enough to be kept off the threads that serve.
-async fn answer(work: impl FnOnce() -> Response + Send + 'static) -> Response {
+pub(crate) async fn answer(work: impl FnOnce() -> Response + Send + 'static) -> Response {
     let work = tokio::task::spawn_blocking(work).await;
     work.unwrap_or_else(|error| {
         tracing::error!(%error, "a query was not answered");
@@ -172,7 +177,7 @@ async fn answer(work: impl FnOnce() -> Response + Send + 'static) -> Response {
     })
 }
 
-fn ok(body: &impl Serialize) -> Response {
+pub(crate) fn ok(body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -194,7 +199,7 @@ fn start(trace: &Trace) -> u64 {
         .unwrap_or(0)
 }
 
-fn trace_id(text: &str) -> Option<TraceId> {
+pub(crate) fn trace_id(text: &str) -> Option<TraceId> {
     if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -249,11 +254,5 @@ fn has(attributes: &[KeyValue], key: &str, text: &str) -> bool {
         .iter()
         .filter(|pair| pair.key == key)
         .filter_map(|pair| pair.value.as_ref()?.value.as_ref());
-    values.any(|value| match value {
-        Value::StringValue(value) => value == text,
-        Value::BoolValue(value) => text.parse() == Ok(*value),
-        Value::IntValue(value) => text.parse() == Ok(*value),
-        Value::DoubleValue(value) => text.parse() == Ok(*value),
-        _ => false,
-    })
+    values.any(|value| is_written(value, text))
 }

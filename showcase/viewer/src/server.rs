@@ -1,7 +1,7 @@
 //! The three listeners: bound first, so that the real addresses are known, then served until told
 //! to stop.
 //!
-//! What is served on them is in `query`, `otlp_http` and `otlp_grpc`; the bound on the time of a
+//! What is served on them is in `page`, `live`, `query`, `otlp_http` and `otlp_grpc`; the bound on the time of a
 //! request is here, for all three.
 
 use std::io;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::store::Store;
-use crate::{otlp_grpc, otlp_http, query};
+use crate::{live, otlp_grpc, otlp_http, page, query};
 
 /// Longest time for a request to arrive and be answered.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,6 +67,7 @@ pub struct Viewer {
     query: Bound,
     otlp_http: Bound,
     otlp_grpc: Bound,
+    control_url: Option<String>,
 }
 
 #[derive(Debug)]
@@ -83,13 +84,14 @@ impl Viewer {
     pub async fn bind(config: Config) -> Result<Viewer, Error> {
         Ok(Viewer {
             store: Arc::new(Store::new(config.max_bytes)),
-            query: bind(config.listen, "query API", "--listen").await?,
+            query: bind(config.listen, "page and query API", "--listen").await?,
             otlp_http: bind(config.otlp_http, "OTLP over HTTP", "--otlp-http").await?,
             otlp_grpc: bind(config.otlp_grpc, "OTLP over gRPC", "--otlp-grpc").await?,
+            control_url: config.control_url,
         })
     }
 
-    /// Where the query API is, with the real port.
+    /// Where the page and the query API are, with the real port.
     #[must_use]
     pub fn listen_addr(&self) -> SocketAddr {
         self.query.address
@@ -121,7 +123,10 @@ impl Viewer {
     /// runtime.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let stop = CancellationToken::new();
-        let query = query::router(Arc::clone(&self.store), self.query.address.ip());
+        let control_url = self.control_url.as_deref();
+        let live = live::router(Arc::clone(&self.store), control_url, stop.clone());
+        let page = page::router(control_url).merge(live);
+        let query = query::router(Arc::clone(&self.store), page, self.query.address.ip());
         let otlp_http = otlp_http::router(Arc::clone(&self.store));
         let otlp_grpc = otlp_grpc::router(self.store);
         let servers = async {

@@ -1,4 +1,4 @@
-//! How much memory spans take: what they have allocated, by capacity and not by length, since
+//! How much memory spans and log records take: what they have allocated, by capacity and not by length, since
 //! decoding leaves room at the end of lists.
 //!
 //! An estimate: the allocator's own overhead is not in it.
@@ -6,6 +6,7 @@
 use std::mem::size_of;
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 
@@ -46,6 +47,17 @@ pub(crate) fn span_bytes(span: &Span) -> usize {
         + events
         + span.links.capacity() * size_of::<Link>()
         + links
+}
+
+/// A log record and all it has allocated.
+pub(crate) fn log_bytes(record: &LogRecord) -> usize {
+    size_of::<LogRecord>()
+        + record.trace_id.capacity()
+        + record.span_id.capacity()
+        + record.severity_text.capacity()
+        + record.event_name.capacity()
+        + record.body.as_ref().map_or(0, value_bytes)
+        + attribute_bytes(&record.attributes)
 }
 
 /// What a list of attributes has allocated.

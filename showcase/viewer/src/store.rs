@@ -1,24 +1,30 @@
-//! The store: whole traces in memory, bounded in bytes, oldest out first.
+//! The store: whole traces and their logs in memory, bounded in bytes, oldest out first.
 //!
-//! Between the two receivers and the query API. A trace is kept as it arrived, group by group; the
-//! tree, the merging of equal resources and all filtering are the reader's. Nothing is written to
-//! disk.
+//! Between the receivers and the readers. A trace is kept as it arrived, group by group; the tree,
+//! the merging of equal resources and all filtering are the reader's. What arrives is taken apart
+//! in `arrival`, and what names other traces is indexed in `references`. Nothing is written to disk.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::mem::size_of;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use tokio::sync::watch;
 
-use crate::size::{TRACE_BYTES, attribute_bytes, span_bytes};
+use crate::arrival;
+use crate::references::{Place, References};
+use crate::size::TRACE_BYTES;
 
 /// The 16 bytes that name a trace.
 pub type TraceId = [u8; 16];
-type SpanId = [u8; 8];
+/// The 8 bytes that name a span in its trace.
+pub type SpanId = [u8; 8];
 
 /// Traces in memory.
 ///
@@ -29,6 +35,8 @@ type SpanId = [u8; 8];
 pub struct Store {
     max_bytes: usize,
     inner: Mutex<Inner>,
+    /// Counts the requests that changed something.
+    revision: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +44,7 @@ struct Inner {
     traces: HashMap<TraceId, Arc<Trace>>,
     /// Every key of `traces` once, by first arrival.
     arrival: VecDeque<TraceId>,
+    references: References,
     counts: Counts,
 }
 
@@ -56,6 +65,10 @@ pub struct Counts {
     pub duplicate_spans: u64,
     /// Spans with ids that are none.
     pub rejected_spans: u64,
+    /// Log records held.
+    pub logs: usize,
+    /// Log records that name no trace; there is no place to show them.
+    pub unattached_logs: u64,
 }
 
 /// What became of the spans of one request.
@@ -77,8 +90,48 @@ pub struct Trace {
     pub id: TraceId,
     /// Its spans in the order of arrival.
     pub groups: Vec<Arc<Group>>,
+    /// The logs that name it, in the order of arrival.
+    pub logs: Vec<Arc<LogGroup>>,
+    /// When the newest of its spans arrived, in milliseconds since the Unix epoch.
+    pub last_arrival_ms: u64,
     span_ids: HashSet<SpanId>,
+    log_count: usize,
     bytes: usize,
+}
+
+impl Trace {
+    /// A trace of which nothing has arrived.
+    fn new(id: TraceId) -> Trace {
+        Trace {
+            id,
+            groups: Vec::new(),
+            logs: Vec::new(),
+            last_arrival_ms: 0,
+            span_ids: HashSet::new(),
+            log_count: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Every span with the group it came in.
+    pub fn spans(&self) -> impl Iterator<Item = (&Group, &Span)> {
+        self.groups.iter().flat_map(|group| {
+            let group = group.as_ref();
+            group.spans.iter().map(move |span| (group, span))
+        })
+    }
+
+    /// How many spans it has.
+    #[must_use]
+    pub fn span_count(&self) -> usize {
+        self.span_ids.len()
+    }
+
+    /// Whether it has this span.
+    #[must_use]
+    pub fn has(&self, span: &[u8]) -> bool {
+        SpanId::try_from(span).is_ok_and(|id| self.span_ids.contains(&id))
+    }
 }
 
 /// Spans that came together from one instrumentation scope.
@@ -90,6 +143,19 @@ pub struct Group {
     pub scope: Arc<Scope>,
     /// At least one.
     pub spans: Vec<Span>,
+    /// When they arrived, in milliseconds since the Unix epoch.
+    pub arrived_ms: u64,
+}
+
+/// Log records of one trace that came together from one instrumentation scope.
+#[derive(Debug)]
+pub struct LogGroup {
+    /// Who sent them.
+    pub source: Arc<Source>,
+    /// What recorded them.
+    pub scope: Arc<Scope>,
+    /// At least one.
+    pub records: Vec<LogRecord>,
 }
 
 /// The resource that spans came from.
@@ -101,7 +167,7 @@ pub struct Source {
     pub schema_url: String,
     /// `service.name`, or `unknown_service`.
     pub service: String,
-    bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// The instrumentation scope that recorded spans.
@@ -111,7 +177,7 @@ pub struct Scope {
     pub scope: Option<InstrumentationScope>,
     /// The schema of the scope and its spans; empty when unknown.
     pub schema_url: String,
-    bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Store {
@@ -121,6 +187,7 @@ impl Store {
         Store {
             max_bytes,
             inner: Mutex::default(),
+            revision: watch::Sender::new(0),
         }
     }
 
@@ -136,7 +203,7 @@ impl Store {
     /// Links with invalid ids are taken off their span and counted in its dropped links; unknown
     /// kinds and status codes become unspecified and unset.
     pub fn insert(&self, request: ExportTraceServiceRequest) -> Received {
-        let (arrived, rejected) = sort(request);
+        let (arrived, rejected) = arrival::spans(request, now_ms());
         let mut received = Received {
             rejected,
             ..Received::default()
@@ -152,13 +219,42 @@ impl Store {
         // Freeing many spans takes its time, which nobody should wait for.
         drop(inner);
         drop(evicted);
+        if received.accepted > 0 {
+            self.revision.send_modify(|revision| *revision += 1);
+        }
         received
+    }
+
+    /// Takes the log records of a request that name a trace, within the same bound. They may come
+    /// before its spans; a trace of logs alone is not shown. Records that name none are counted.
+    pub fn insert_logs(&self, request: ExportLogsServiceRequest) {
+        let (arrived, unattached) = arrival::logs(request);
+        let mut evicted = Vec::new();
+        let mut inner = self.lock();
+        let changed = !arrived.is_empty();
+        for (id, group) in arrived {
+            inner.add_logs(id, group);
+            inner.evict(self.max_bytes, &mut evicted);
+        }
+        inner.counts.unattached_logs += unattached as u64;
+        drop(inner);
+        drop(evicted);
+        if changed {
+            self.revision.send_modify(|revision| *revision += 1);
+        }
+    }
+
+    /// Tells of every change from now on; what was missed is one change.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
     }
 
     /// The trace of that id, as it is now.
     #[must_use]
     pub fn trace(&self, id: &TraceId) -> Option<Arc<Trace>> {
-        self.lock().traces.get(id).cloned()
+        let trace = self.lock().traces.get(id).cloned();
+        trace.filter(|trace| !trace.groups.is_empty())
     }
 
     /// All traces as they are now, by first arrival.
@@ -166,7 +262,69 @@ impl Store {
     pub fn traces(&self) -> Vec<Arc<Trace>> {
         let inner = self.lock();
         let traces = inner.arrival.iter().filter_map(|id| inner.traces.get(id));
-        traces.cloned().collect()
+        let with_spans = traces.filter(|trace| !trace.groups.is_empty());
+        with_spans.cloned().collect()
+    }
+
+    /// The newest traces that `keep` wants, newest first, and whether there may be more. At most
+    /// `limit` are given; the lock is held for a few at a time.
+    pub fn newest(
+        &self,
+        limit: usize,
+        mut keep: impl FnMut(&Arc<Trace>) -> bool,
+    ) -> (Vec<Arc<Trace>>, bool) {
+        const AT_ONCE: usize = 128;
+        let mut kept = Vec::new();
+        let mut older_than = None;
+        loop {
+            let traces = self.older(older_than, AT_ONCE);
+            let Some((last, _)) = traces.last() else {
+                return (kept, false);
+            };
+            older_than = Some(*last);
+            for (_, trace) in traces {
+                if kept.len() == limit {
+                    return (kept, true);
+                }
+                if keep(&trace) {
+                    kept.push(trace);
+                }
+            }
+        }
+    }
+
+    /// Traces that arrived before that number, newest first, with theirs.
+    fn older(&self, than: Option<u64>, count: usize) -> Vec<(u64, Arc<Trace>)> {
+        let inner = self.lock();
+        // Numbers go on when old traces leave the front.
+        let first = inner.counts.evicted_traces;
+        let next = first + inner.arrival.len() as u64;
+        let end = than.map_or(next, |than| than.min(next));
+        let numbers = (first..end).rev().take(count);
+        numbers
+            .filter_map(|number| {
+                let at = usize::try_from(number - first).ok()?;
+                Some((number, inner.traces.get(inner.arrival.get(at)?)?.clone()))
+            })
+            .collect()
+    }
+
+    /// Spans of other traces that link this span.
+    #[must_use]
+    pub fn linking(&self, trace: &TraceId, span: &SpanId) -> Vec<Place> {
+        self.lock().references.linking(trace, span)
+    }
+
+    /// Send and process spans of this record, whatever their trace.
+    #[must_use]
+    pub fn of_record(&self, topic: &str, partition: &str, offset: i64) -> Vec<Place> {
+        self.lock().references.of_record(topic, partition, offset)
+    }
+
+    /// The consumer groups that were seen to process records of this topic.
+    #[must_use]
+    pub fn consumer_groups(&self, topic: &str) -> Vec<String> {
+        self.lock().references.consumer_groups(topic)
     }
 
     /// What is held and was seen.
@@ -181,23 +339,32 @@ impl Store {
     }
 }
 
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Inner {
-    fn add(&mut self, id: TraceId, mut group: Group, received: &mut Received) {
-        let trace = match self.traces.entry(id) {
+    fn trace(&mut self, id: TraceId) -> &mut Arc<Trace> {
+        match self.traces.entry(id) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 self.arrival.push_back(id);
                 self.counts.traces += 1;
-                entry.insert(Arc::new(Trace {
-                    id,
-                    groups: Vec::new(),
-                    span_ids: HashSet::new(),
-                    bytes: 0,
-                }))
+                self.counts.bytes += TRACE_BYTES;
+                let mut trace = Trace::new(id);
+                trace.bytes = TRACE_BYTES;
+                entry.insert(Arc::new(trace))
             }
-        };
+        }
+    }
+
+    fn add(&mut self, id: TraceId, mut group: Group, received: &mut Received) {
         // Copies the list of groups only while a reader has the same trace.
-        let trace = Arc::make_mut(trace);
+        let trace = Arc::make_mut(self.trace(id));
         let sent = group.spans.len();
         group.spans.retain(|span| {
             // The ids were checked before the lock was taken.
@@ -208,16 +375,29 @@ impl Inner {
         if group.spans.is_empty() {
             return;
         }
-        let bytes = group.bytes()
-            + if trace.groups.is_empty() {
-                TRACE_BYTES
-            } else {
-                0
-            };
-        trace.bytes += bytes;
+        trace.last_arrival_ms = group.arrived_ms;
+        let group = Arc::new(group);
+        trace.groups.push(Arc::clone(&group));
+        let mut bytes = group.bytes();
+        for span in &group.spans {
+            bytes += self.references.add(id, span);
+        }
+        if let Some(trace) = self.traces.get_mut(&id) {
+            Arc::make_mut(trace).bytes += bytes;
+        }
         self.counts.bytes += bytes;
         self.counts.spans += group.spans.len();
-        trace.groups.push(Arc::new(group));
+    }
+
+    fn add_logs(&mut self, id: TraceId, group: LogGroup) {
+        let bytes = group.bytes();
+        let count = group.records.len();
+        let trace = Arc::make_mut(self.trace(id));
+        trace.bytes += bytes;
+        trace.log_count += count;
+        trace.logs.push(Arc::new(group));
+        self.counts.bytes += bytes;
+        self.counts.logs += count;
     }
 
     fn evict(&mut self, max_bytes: usize, evicted: &mut Vec<Arc<Trace>>) {
@@ -229,131 +409,16 @@ impl Inner {
             else {
                 return;
             };
+            for (_, span) in trace.spans() {
+                self.references.remove(&trace.id, span);
+            }
             self.counts.traces -= 1;
             self.counts.spans -= trace.span_ids.len();
+            self.counts.logs -= trace.log_count;
             self.counts.bytes -= trace.bytes;
             self.counts.evicted_traces += 1;
             self.counts.evicted_spans += trace.span_ids.len() as u64;
             evicted.push(trace);
         }
-    }
-}
-
-/// Takes a request apart by trace, without the lock. Also gives the number of spans rejected.
-fn sort(request: ExportTraceServiceRequest) -> (Vec<(TraceId, Group)>, usize) {
-    let mut arrived = Vec::new();
-    let mut rejected = 0;
-    for resource_spans in request.resource_spans {
-        let source = Arc::new(Source::new(
-            resource_spans.resource,
-            resource_spans.schema_url,
-        ));
-        for scope_spans in resource_spans.scope_spans {
-            let scope = Arc::new(Scope::new(scope_spans.scope, scope_spans.schema_url));
-            // In the order in which the traces appear.
-            let mut by_trace: Vec<(TraceId, Vec<Span>)> = Vec::new();
-            let mut index: HashMap<TraceId, usize> = HashMap::new();
-            for mut span in scope_spans.spans {
-                let Some(id) = admit(&mut span) else {
-                    rejected += 1;
-                    continue;
-                };
-                let at = *index.entry(id).or_insert(by_trace.len());
-                match by_trace.get_mut(at) {
-                    Some((_, spans)) => spans.push(span),
-                    None => by_trace.push((id, vec![span])),
-                }
-            }
-            for (id, spans) in by_trace {
-                let group = Group {
-                    source: Arc::clone(&source),
-                    scope: Arc::clone(&scope),
-                    spans,
-                };
-                arrived.push((id, group));
-            }
-        }
-    }
-    (arrived, rejected)
-}
-
-/// The trace of a span that may be kept, with what readers could not read set right.
-fn admit(span: &mut Span) -> Option<TraceId> {
-    if span.parent_span_id.iter().all(|&byte| byte == 0) && span.parent_span_id.len() == 8 {
-        span.parent_span_id.clear();
-    }
-    let parent_fits = matches!(span.parent_span_id.len(), 0 | 8);
-    if !is_id(&span.span_id, 8) || !is_id(&span.trace_id, 16) || !parent_fits {
-        return None;
-    }
-    let links = span.links.len();
-    span.links
-        .retain(|link| is_id(&link.trace_id, 16) && is_id(&link.span_id, 8));
-    let dropped = u32::try_from(links - span.links.len()).unwrap_or(u32::MAX);
-    span.dropped_links_count = span.dropped_links_count.saturating_add(dropped);
-    if !(0..=5).contains(&span.kind) {
-        span.kind = 0;
-    }
-    if span
-        .status
-        .as_ref()
-        .is_some_and(|status| !(0..=2).contains(&status.code))
-    {
-        span.status = Some(Status::default());
-    }
-    TraceId::try_from(span.trace_id.as_slice()).ok()
-}
-
-fn is_id(id: &[u8], length: usize) -> bool {
-    id.len() == length && id.iter().any(|&byte| byte != 0)
-}
-
-fn service(resource: Option<&Resource>) -> String {
-    let attributes = resource.map_or(&[][..], |resource| &resource.attributes);
-    let named = attributes.iter().find(|pair| pair.key == "service.name");
-    match named.and_then(|pair| pair.value.as_ref()?.value.as_ref()) {
-        Some(Value::StringValue(name)) => name.clone(),
-        _ => "unknown_service".to_owned(),
-    }
-}
-
-// The sizes of what groups share are taken once: a sender may share something large very often.
-impl Source {
-    fn new(resource: Option<Resource>, schema_url: String) -> Source {
-        let service = service(resource.as_ref());
-        let attributes = resource
-            .as_ref()
-            .map_or(0, |resource| attribute_bytes(&resource.attributes));
-        let bytes = size_of::<Source>() + service.capacity() + schema_url.capacity() + attributes;
-        Source {
-            resource,
-            schema_url,
-            service,
-            bytes,
-        }
-    }
-}
-
-impl Scope {
-    fn new(scope: Option<InstrumentationScope>, schema_url: String) -> Scope {
-        let inner = scope.as_ref().map_or(0, |scope| {
-            scope.name.capacity() + scope.version.capacity() + attribute_bytes(&scope.attributes)
-        });
-        Scope {
-            bytes: size_of::<Scope>() + schema_url.capacity() + inner,
-            scope,
-            schema_url,
-        }
-    }
-}
-
-impl Group {
-    fn bytes(&self) -> usize {
-        let spare = self.spans.capacity() - self.spans.len();
-        size_of::<Group>()
-            + self.source.bytes
-            + self.scope.bytes
-            + spare * size_of::<Span>()
-            + self.spans.iter().map(span_bytes).sum::<usize>()
     }
 }

@@ -11,12 +11,13 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_throughline");
-const FREE_PORTS: [&str; 8] = [
+const FREE_PORTS: [&str; 9] = [
     "--orders-api-port=0",
     "--payments-port=0",
     "--gateway-port=0",
     "--order-processor-port=0",
     "--viewer-port=0",
+    "--control-port=0",
     "--otlp-grpc-port=0",
     "--otlp-http-port=0",
     "--broker-port=0",
@@ -160,8 +161,7 @@ async fn the_showcase_prints_a_joined_trace_and_the_other_commands_work_on_it() 
     }
     assert!(!printed.contains('\u{1b}'), "no colours in a pipe");
     let orders_api = showcase.word("Orders API   ");
-    let viewer = showcase.word("Trace API    ");
-    let viewer = viewer.split("/api").next().expect("a URL").to_owned();
+    let viewer = showcase.word("Live page    ");
     let brokers = showcase.word("Kafka        ");
     let trace_id = showcase.word("   trace ");
 
@@ -302,7 +302,14 @@ async fn a_child_that_dies_ends_the_showcase_and_is_named() {
 async fn a_taken_port_is_named_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
-    for option in ["broker", "viewer", "otlp-grpc", "payments", "orders-api"] {
+    for option in [
+        "broker",
+        "viewer",
+        "control",
+        "otlp-grpc",
+        "payments",
+        "orders-api",
+    ] {
         let port = format!("--{option}-port={}", address.port());
         let others: Vec<&str> = FREE_PORTS
             .into_iter()

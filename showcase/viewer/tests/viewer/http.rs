@@ -111,7 +111,8 @@ async fn other_content_types_and_encodings_are_refused_with_what_to_set() {
     let url = format!("http://{}/v1/traces", viewer.otlp_http);
     for content_type in [
         None,
-        Some("application/json"),
+        Some("text/plain"),
+        Some("application/json2"),
         Some("application/x-protobuf2"),
         Some(""),
     ] {
@@ -286,16 +287,12 @@ async fn other_signals_and_paths_are_told_what_to_do() {
     let viewer = Running::start().await;
     let cases = [
         (
-            "/v1/logs",
-            "this viewer takes traces only: set OTEL_LOGS_EXPORTER=none in the service that sends logs\n",
-        ),
-        (
             "/v1/metrics",
-            "this viewer takes traces only: set OTEL_METRICS_EXPORTER=none in the service that sends metrics\n",
+            "this viewer takes traces and logs: set OTEL_METRICS_EXPORTER=none in the service that sends metrics\n",
         ),
         (
             "/",
-            "this viewer takes traces only: OTLP over HTTP goes to POST /v1/traces, over gRPC to TraceService/Export\n",
+            "this viewer takes traces and logs: OTLP over HTTP goes to POST /v1/traces and /v1/logs, over gRPC to TraceService/Export and LogsService/Export\n",
         ),
     ];
     for (path, message) in cases {

@@ -17,7 +17,7 @@ async fn a_taken_address_is_named_with_what_to_do() {
     let cases: [(Take, &str, &str); 3] = [
         (
             |config, taken| config.listen = taken,
-            "query API",
+            "page and query API",
             "--listen",
         ),
         (
@@ -55,7 +55,7 @@ async fn an_address_of_another_machine_is_refused() {
     assert!(matches!(error, Error::Listen { .. }));
     let message = error.to_string();
     assert!(
-        message.starts_with("cannot listen on 192.0.2.1:0 (query API): "),
+        message.starts_with("cannot listen on 192.0.2.1:0 (page and query API): "),
         "{message}"
     );
     assert!(

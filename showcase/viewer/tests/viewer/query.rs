@@ -343,7 +343,7 @@ async fn paths_and_methods_that_are_not_there_are_answered_as_the_rest() {
     let viewer = filled().await;
     assert_eq!(
         viewer.get("/api/v3/nothing").await,
-        error(404, "there is nothing here; see /")
+        error(404, "there is nothing here; see /api")
     );
     let url = format!("http://{}/api/v3/services", viewer.query);
     let response = viewer.client.delete(url).send().await.unwrap();
@@ -355,9 +355,9 @@ async fn paths_and_methods_that_are_not_there_are_answered_as_the_rest() {
 }
 
 #[tokio::test]
-async fn the_front_page_says_what_this_is_and_what_it_holds() {
+async fn the_text_at_api_says_what_this_is_and_what_it_holds() {
     let viewer = filled().await;
-    let (status, page) = viewer.get_any("/").await;
+    let (status, page) = viewer.get_any("/api").await;
     assert_eq!(status, StatusCode::OK);
     for line in [
         "GET /api/v3/services",

@@ -31,6 +31,7 @@ pub(crate) fn free_ports(max_bytes: usize) -> Config {
         otlp_http: ANY_PORT.parse().unwrap(),
         otlp_grpc: ANY_PORT.parse().unwrap(),
         max_bytes,
+        control_url: None,
     }
 }
 

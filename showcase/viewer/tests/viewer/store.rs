@@ -125,6 +125,8 @@ fn the_traces_that_arrived_first_go_whole_when_the_bound_is_reached() {
             evicted_spans: 3,
             duplicate_spans: 0,
             rejected_spans: 0,
+            logs: 0,
+            unattached_logs: 0,
         }
     );
     // Its id is free again: what comes now is a trace that has just arrived.
