@@ -186,7 +186,7 @@ async fn main() -> ExitCode {
             ("queue wait", "/api/live/queue-wait?seconds=60"),
         ];
         // A page asks for its list most of the time.
-        let (name, path) = questions[if turn % 2 == 0 {
+        let (name, path) = questions[if turn.is_multiple_of(2) {
             0
         } else {
             turn / 2 % questions.len()
