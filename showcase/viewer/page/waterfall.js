@@ -271,7 +271,7 @@ export function traceView(main, id, firstSpan) {
       const wait = bar(span.wait.start, span.start);
       const text = `${span.wait.isEstimate ? "≈ " : ""}queue wait ${milliseconds(span.wait.ms)}`;
       const fits = (wait.right - Math.max(0, wait.left)) * width > 9 * text.length;
-      if (!fits) label = `${label} · ${text}`;
+      if (!fits && isWide) label = `${label} · ${text}`;
       left = Math.min(left, wait.left);
       cells.push(h("span", {
         class: "queue", style: wait.style, data: { queueWaitMs: String(span.wait.ms) },

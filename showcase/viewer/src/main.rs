@@ -11,6 +11,10 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use viewer::{Config, Viewer};
 
+/// Spans are decoded on one thread and freed on another, many small pieces of them at a time.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Takes traces and logs over OTLP, keeps them in memory, shows them on a live page, and answers
 /// Jaeger's query API v3.
 #[derive(Parser)]

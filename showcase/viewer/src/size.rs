@@ -1,7 +1,7 @@
 //! How much memory spans and log records take: what they have allocated, by capacity and not by length, since
 //! decoding leaves room at the end of lists.
 //!
-//! An estimate: the allocator's own overhead is not in it.
+//! An estimate: what an allocation takes is rounded up as allocators do, fragmentation is not in it.
 
 use std::mem::size_of;
 
@@ -19,43 +19,57 @@ const SPAN_ID_BYTES: usize = 2 * size_of::<[u8; 8]>();
 /// The two ids of a link.
 const ID_BYTES: usize = 16 + 8;
 
+/// What an allocation of so many bytes takes: a header, multiples of 16, and no less than 32. A span
+/// is made of some twenty small ones, for which this is a third.
+fn heap(bytes: usize) -> usize {
+    if bytes == 0 {
+        0
+    } else {
+        (bytes + 8).next_multiple_of(16).max(32)
+    }
+}
+
 /// A span and all it has allocated.
 pub(crate) fn span_bytes(span: &Span) -> usize {
     let events: usize = span
         .events
         .iter()
-        .map(|event| event.name.capacity() + attribute_bytes(&event.attributes))
+        .map(|event| heap(event.name.capacity()) + attribute_bytes(&event.attributes))
         .sum();
     let links: usize = span
         .links
         .iter()
-        .map(|link| ID_BYTES + link.trace_state.capacity() + attribute_bytes(&link.attributes))
+        .map(|link| {
+            2 * heap(ID_BYTES / 2)
+                + heap(link.trace_state.capacity())
+                + attribute_bytes(&link.attributes)
+        })
         .sum();
     size_of::<Span>()
         + SPAN_ID_BYTES
-        + span.trace_id.capacity()
-        + span.span_id.capacity()
-        + span.parent_span_id.capacity()
-        + span.name.capacity()
-        + span.trace_state.capacity()
+        + heap(span.trace_id.capacity())
+        + heap(span.span_id.capacity())
+        + heap(span.parent_span_id.capacity())
+        + heap(span.name.capacity())
+        + heap(span.trace_state.capacity())
         + span
             .status
             .as_ref()
-            .map_or(0, |status| status.message.capacity())
+            .map_or(0, |status| heap(status.message.capacity()))
         + attribute_bytes(&span.attributes)
-        + span.events.capacity() * size_of::<Event>()
+        + heap(span.events.capacity() * size_of::<Event>())
         + events
-        + span.links.capacity() * size_of::<Link>()
+        + heap(span.links.capacity() * size_of::<Link>())
         + links
 }
 
 /// A log record and all it has allocated.
 pub(crate) fn log_bytes(record: &LogRecord) -> usize {
     size_of::<LogRecord>()
-        + record.trace_id.capacity()
-        + record.span_id.capacity()
-        + record.severity_text.capacity()
-        + record.event_name.capacity()
+        + heap(record.trace_id.capacity())
+        + heap(record.span_id.capacity())
+        + heap(record.severity_text.capacity())
+        + heap(record.event_name.capacity())
         + record.body.as_ref().map_or(0, value_bytes)
         + attribute_bytes(&record.attributes)
 }
@@ -64,17 +78,17 @@ pub(crate) fn log_bytes(record: &LogRecord) -> usize {
 pub(crate) fn attribute_bytes(pairs: &Vec<KeyValue>) -> usize {
     let inner = pairs
         .iter()
-        .map(|pair| pair.key.capacity() + pair.value.as_ref().map_or(0, value_bytes));
-    pairs.capacity() * size_of::<KeyValue>() + inner.sum::<usize>()
+        .map(|pair| heap(pair.key.capacity()) + pair.value.as_ref().map_or(0, value_bytes));
+    heap(pairs.capacity() * size_of::<KeyValue>()) + inner.sum::<usize>()
 }
 
 /// Beyond the value's own size. As deep as protobuf decoding lets a value nest.
 fn value_bytes(value: &AnyValue) -> usize {
     match &value.value {
-        Some(Value::StringValue(text)) => text.capacity(),
-        Some(Value::BytesValue(bytes)) => bytes.capacity(),
+        Some(Value::StringValue(text)) => heap(text.capacity()),
+        Some(Value::BytesValue(bytes)) => heap(bytes.capacity()),
         Some(Value::ArrayValue(array)) => {
-            array.values.capacity() * size_of::<AnyValue>()
+            heap(array.values.capacity() * size_of::<AnyValue>())
                 + array.values.iter().map(value_bytes).sum::<usize>()
         }
         Some(Value::KvlistValue(list)) => attribute_bytes(&list.values),

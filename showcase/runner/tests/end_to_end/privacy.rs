@@ -26,9 +26,11 @@ async fn the_customer_appears_in_no_span_log_metric_header_or_baggage() {
     assert!(secrets().iter().any(|secret| ADDRESS.contains(secret)));
     let (collector, url) = Collector::start().await;
     let traces = format!("{url}/v1/traces");
+    let logs = format!("{url}/v1/logs");
     let world = World::start(&[
         ("*", "OTEL_EXPORTER_OTLP_ENDPOINT", &url),
         ("*", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &traces),
+        ("*", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", &logs),
         ("*", "OTEL_METRICS_EXPORTER", "otlp"),
         ("*", "OTEL_LOGS_EXPORTER", "otlp"),
         ("*", "RUST_LOG", "debug"),

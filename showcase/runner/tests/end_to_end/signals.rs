@@ -14,9 +14,11 @@ const SERVICES: [&str; 3] = ["orders-api", "order-processor", "payments"];
 async fn the_resource_is_the_same_on_all_three_signals() {
     let (collector, url) = Collector::start().await;
     let traces = format!("{url}/v1/traces");
+    let logs = format!("{url}/v1/logs");
     let world = World::start(&[
         ("*", "OTEL_EXPORTER_OTLP_ENDPOINT", &url),
         ("*", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &traces),
+        ("*", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", &logs),
         ("*", "OTEL_METRICS_EXPORTER", "otlp"),
         ("*", "OTEL_LOGS_EXPORTER", "otlp"),
         (
