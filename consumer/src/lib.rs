@@ -27,7 +27,7 @@ use payment::PaymentClient;
 use process::Processor;
 use rdkafka_otel::TracedProducer;
 use service::health::Readiness;
-use service::http::Api;
+use service::http::{Api, Limits};
 use service::kafka::Membership;
 use service::{Environment, Service};
 use status_publisher::StatusPublisher;
@@ -75,6 +75,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let health = Api {
         router: axum::Router::new(),
         trust_incoming_trace: true,
+        limits: Limits::default(),
         readiness: Readiness::default()
             .check("database", move || {
                 let store = database.clone();
@@ -89,8 +90,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
                 }
             }),
     };
+    let serving = service::http::serve(socket, health, shutdown.clone());
     tokio::try_join!(
-        service::http::serve(socket, health, shutdown.clone()),
+        async {
+            serving.await;
+            Ok(())
+        },
         worker.run(shutdown),
     )?;
     store.close().await;

@@ -22,7 +22,7 @@ pub use config::Config;
 
 use gateway::Gateway;
 use service::health::Readiness;
-use service::http::Api;
+use service::http::{Api, Limits};
 use service::{Environment, Service};
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +71,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             async move { store.ping().await.map_err(|error| error.to_string()) }
         }),
         trust_incoming_trace: true,
+        limits: Limits::default(),
     };
     let simulate = async {
         match simulation {
@@ -78,10 +79,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             None => Ok(()),
         }
     };
-    tokio::try_join!(
+    let ((), simulated) = tokio::join!(
         service::http::serve(listener, api, shutdown.clone()),
-        simulate
-    )?;
+        simulate,
+    );
+    simulated?;
     store.close().await;
     Ok(())
 }

@@ -25,7 +25,7 @@ pub struct Config {
     pub payments_url: String,
     /// Longest time `payments` may take to verify.
     pub payments_timeout: Duration,
-    /// Whether a caller's `traceparent` is continued.
+    /// Whether a caller's `traceparent` is continued, or only linked.
     pub trust_incoming_trace: bool,
     /// Where a person can look at a trace; `{trace_id}` stands for its id.
     pub trace_url_template: Option<String>,
@@ -73,7 +73,7 @@ impl Config {
             trust_incoming_trace: environment.switch(
                 "TRUST_INCOMING_TRACE",
                 true,
-                "whether a caller's traceparent is continued; off at a public edge",
+                "whether a caller's traceparent is continued; off at a public edge, where it is linked",
             ),
             trace_url_template,
         }

@@ -24,7 +24,7 @@ pub use config::Config;
 use payment_verification::PaymentVerification;
 use publisher::Publisher;
 use service::health::Readiness;
-use service::http::Api;
+use service::http::{Api, Limits};
 use service::kafka::Membership;
 use service::{Environment, Service};
 use status_listener::StatusListener;
@@ -66,6 +66,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let api = Api {
         readiness: readiness(&store, &publisher, membership),
         trust_incoming_trace: config.trust_incoming_trace,
+        limits: Limits::default(),
         router: http::routes(
             store.clone(),
             publisher.clone(),
@@ -73,8 +74,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             config.trace_url_template,
         ),
     };
+    let serving = service::http::serve(socket, api, shutdown.clone());
     tokio::try_join!(
-        service::http::serve(socket, api, shutdown.clone()),
+        async {
+            serving.await;
+            Ok(())
+        },
         listener.run(shutdown),
     )?;
     publisher.flush().await;

@@ -1,8 +1,11 @@
 //! The HTTP server of a service: a bounded body, a bounded time, errors as problem+json, health
 //! routes, and a shutdown that lets requests in flight finish.
 //!
-//! Spans and metrics of requests come from `telemetry::http_server`, which is put around it here.
+//! Spans and metrics of requests come from `telemetry::http_server`, which is put around it here;
+//! who may keep a connection is decided in `connections`.
 
+use crate::connections;
+pub use crate::connections::Limits;
 use crate::health::{self, Readiness};
 use crate::problem::Problem;
 use anyhow::Context as _;
@@ -44,8 +47,10 @@ pub struct Api {
     pub router: Router,
     /// What `/readyz` checks.
     pub readiness: Readiness,
-    /// Whether a caller's `traceparent` is continued; off at a public edge.
+    /// Whether a caller's `traceparent` is continued; off at a public edge, where it is linked.
     pub trust_incoming_trace: bool,
+    /// What callers may take of the server.
+    pub limits: Limits,
 }
 
 impl Api {
@@ -72,27 +77,16 @@ impl Api {
 }
 
 /// Serves `api` until `shutdown` is cancelled; then takes no new connections and gives requests in
-/// flight up to 10 s.
-///
-/// # Errors
-/// What the listener reports when it can accept no more.
-pub async fn serve(
-    listener: TcpListener,
-    api: Api,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+/// flight up to 10 s. A connection that cannot be accepted is left to its caller; the server goes on.
+pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) {
+    let limits = api.limits;
     let drained = shutdown.clone();
-    let server = axum::serve(listener, api.into_router())
-        .with_graceful_shutdown(async move { shutdown.cancelled().await });
     tokio::select! {
-        served = server => served.context("the HTTP server failed"),
+        () = connections::serve(listener, api.into_router(), limits, shutdown) => {}
         () = async {
             drained.cancelled().await;
             tokio::time::sleep(DRAIN_TIMEOUT).await;
-        } => {
-            tracing::warn!("requests still in flight after {DRAIN_TIMEOUT:?}; leaving them");
-            Ok(())
-        }
+        } => tracing::warn!("requests still in flight after {DRAIN_TIMEOUT:?}; leaving them"),
     }
 }
 

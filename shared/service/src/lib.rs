@@ -8,6 +8,7 @@
 //! Not here: anything about orders, and the telemetry set-up and edge spans, which are in
 //! `telemetry` and `rdkafka-otel`.
 
+mod connections;
 pub mod database;
 pub mod environment;
 pub mod health;

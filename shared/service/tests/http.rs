@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use service::health::Readiness;
-use service::http::{Api, MAX_BODY_BYTES, json_body, listen, serve};
+use service::http::{Api, Limits, MAX_BODY_BYTES, json_body, listen, serve};
 use service::problem::Problem;
 use service::testing::{PATIENCE, loopback};
 use std::future::pending;
@@ -28,11 +28,15 @@ use tokio_util::sync::CancellationToken;
 struct Server {
     url: String,
     shutdown: CancellationToken,
-    task: JoinHandle<anyhow::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Server {
     async fn start(router: Router, readiness: Readiness) -> Self {
+        Self::limited(router, readiness, Limits::default()).await
+    }
+
+    async fn limited(router: Router, readiness: Readiness, limits: Limits) -> Self {
         let listener = listen("tested", loopback()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
@@ -40,6 +44,7 @@ impl Server {
             router,
             readiness,
             trust_incoming_trace: true,
+            limits,
         };
         let task = tokio::spawn(serve(listener, api, shutdown.clone()));
         Self {
@@ -51,21 +56,32 @@ impl Server {
 
     /// Answers with the JSON it was sent.
     async fn echo() -> Self {
-        let echo = async |request: Request| json_body(request).await.map(axum::Json);
-        Self::start(
-            Router::new().route("/echo", post(echo)),
-            Readiness::default(),
-        )
-        .await
+        Self::start(echo(), Readiness::default()).await
+    }
+
+    async fn connect(&self) -> TcpStream {
+        let address = self.url.trim_start_matches("http://");
+        TcpStream::connect(address).await.unwrap()
     }
 
     async fn stopped(self) {
-        timeout(PATIENCE, self.task)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        timeout(PATIENCE, self.task).await.unwrap().unwrap();
     }
+}
+
+fn echo() -> Router {
+    let echo = async |request: Request| json_body(request).await.map(axum::Json);
+    Router::new().route("/echo", post(echo))
+}
+
+/// Everything that the server still says on this connection, which it then closes.
+async fn last_words(mut stream: TcpStream) -> String {
+    let mut said = Vec::new();
+    // A connection that is reset has been closed as well.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut said))
+        .await
+        .expect("the connection is closed");
+    String::from_utf8(said).unwrap()
 }
 
 async fn problem(response: Response) -> Value {
@@ -152,18 +168,12 @@ async fn a_body_is_json_of_a_bounded_size() {
 #[tokio::test]
 async fn a_body_that_breaks_off_is_answered() {
     let server = Server::echo().await;
-    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://"))
-        .await
-        .unwrap();
+    let mut stream = server.connect().await;
     let request = "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
                    content-length: 100\r\n\r\n{\"a\":";
     stream.write_all(request.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
-    let mut answer = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut answer))
-        .await
-        .unwrap()
-        .unwrap();
+    let answer = last_words(stream).await;
     assert!(
         answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
         "{answer}"
@@ -172,6 +182,109 @@ async fn a_body_that_breaks_off_is_answered() {
         answer.ends_with("\"detail\":\"the body broke off\"}"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn headers_that_do_not_come_in_time_close_the_connection() {
+    let limits = Limits {
+        header_time: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let server = Server::limited(echo(), Readiness::default(), limits).await;
+    let idle = server.connect().await;
+    let mut slow = server.connect().await;
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: ")
+        .await
+        .unwrap();
+    let mut served = server.connect().await;
+    served
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(last_words(idle).await, "");
+    assert_eq!(last_words(slow).await, "");
+    // One that was answered may ask again, and not stay for ever either.
+    let answer = last_words(served).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+}
+
+#[tokio::test]
+async fn headers_that_are_too_large_are_refused() {
+    let server = Server::echo().await;
+    let asking_with = async |bytes: usize| {
+        let mut stream = server.connect().await;
+        let padding = "x".repeat(bytes);
+        let request = format!(
+            "GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\npadding: {padding}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        last_words(stream).await
+    };
+    let answer = asking_with(15 * 1024).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let answer = asking_with(17 * 1024).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn in_a_full_house_the_one_that_keeps_us_waiting_longest_makes_way() {
+    let (started, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let handler = {
+        let (started, go_on) = (started.clone(), go_on.clone());
+        async move || {
+            started.notify_one();
+            go_on.notified().await;
+            "done"
+        }
+    };
+    let limits = Limits {
+        connections: 3,
+        ..Limits::default()
+    };
+    let router = echo().route("/slow", get(handler));
+    let server = Server::limited(router, Readiness::default(), limits).await;
+
+    // The first is owed an answer and stays, the second has sent half a body, the third nothing.
+    let owed = tokio::spawn(reqwest::get(format!("{}/slow", server.url)));
+    started.notified().await;
+    let mut half = server.connect().await;
+    half.write_all(
+        b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+          content-length: 9\r\nexpect: 100-continue\r\n\r\n",
+    )
+    .await
+    .unwrap();
+    let mut invitation = [0; 25];
+    half.read_exact(&mut invitation).await.unwrap();
+    assert_eq!(&invitation, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let idle = server.connect().await;
+
+    let ask = async || {
+        reqwest::get(format!("{}/healthz", server.url))
+            .await
+            .unwrap()
+            .status()
+    };
+    assert_eq!(ask().await, 200);
+    assert_eq!(last_words(half).await, "");
+    // Whoever asks and goes needs nobody's place; whoever stays takes the next one.
+    let mut stays = server.connect().await;
+    stays
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = [0; 15];
+    stays.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    assert_eq!(ask().await, 200);
+    assert_eq!(last_words(idle).await, "");
+
+    go_on.notify_one();
+    assert_eq!(owed.await.unwrap().unwrap().text().await.unwrap(), "done");
 }
 
 #[tokio::test]

@@ -26,6 +26,10 @@ use crate::url_redaction;
 /// How much of an answer is read, in bytes, unless the request says otherwise.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
+/// Shorter than the 10 s after which the services' own server closes a connection that is idle: a
+/// request must not be sent into one that is about to go.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// An HTTP client whose requests are traced. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Client {
@@ -50,6 +54,7 @@ impl Client {
     pub fn new(timeout: Duration, propagate: bool) -> Result<Self, ClientError> {
         let http = reqwest::Client::builder()
             .timeout(timeout)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .redirect(Policy::none())
             .no_proxy()
             .build()

@@ -11,7 +11,8 @@ use axum::http::{Method, Uri, header, uri::Authority};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use opentelemetry::context::FutureExt;
-use opentelemetry::trace::{SpanBuilder, SpanKind};
+use opentelemetry::propagation::Extractor;
+use opentelemetry::trace::{Link, SpanBuilder, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue, global};
 use opentelemetry_http::HeaderExtractor;
 
@@ -26,11 +27,19 @@ pub(crate) const DURATION_BOUNDARIES: [f64; 14] = [
 /// Probes come every second and say nothing about a request of anyone.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
+/// Bytes of a `tracestate` that are taken over.
+const MAX_TRACESTATE: usize = 512;
+/// Bytes of `baggage` that are taken over.
+const MAX_BAGGAGE: usize = 8192;
+/// Bytes of an attribute whose value the caller chooses; the rest is cut off.
+const MAX_ATTRIBUTE: usize = 1024;
+
 /// How a server treats what its callers send.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerOptions {
     /// Whether a caller's trace context and baggage are taken over. Turn it off where anyone may
-    /// call: a stranger could otherwise choose trace ids and have every request sampled.
+    /// call: a stranger could otherwise choose trace ids and have every request sampled. The span
+    /// is then the root of a trace of its own and links the caller's; its baggage is dropped.
     pub trust_incoming_trace: bool,
 }
 
@@ -62,14 +71,22 @@ async fn serve(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> R
     if PROBES.contains(&request.uri().path()) {
         return next.run(request).await;
     }
+    let caller = global::get_text_map_propagator(|propagator| {
+        propagator.extract_with_context(
+            &Context::new(),
+            &BoundedHeaders(HeaderExtractor(request.headers())),
+        )
+    });
+    let (mut span, labels) = describe(&request);
     let parent = if edge.options.trust_incoming_trace {
-        global::get_text_map_propagator(|propagator| {
-            propagator.extract_with_context(&Context::new(), &HeaderExtractor(request.headers()))
-        })
+        caller
     } else {
+        let foreign = caller.span().span_context().clone();
+        if foreign.is_valid() {
+            span = span.with_links(vec![Link::with_context(foreign)]);
+        }
         Context::new()
     };
-    let (span, labels) = describe(&request);
     let mut operation = edge.instruments.start(span, &parent, labels);
     let response = next
         .run(request)
@@ -85,6 +102,39 @@ async fn serve(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> R
     }
     operation.complete();
     response
+}
+
+/// A caller's headers, less what every record and call of the trace would carry on: a `tracestate`
+/// or `baggage` that is longer than W3C asks anyone to pass on counts as none.
+struct BoundedHeaders<'a>(HeaderExtractor<'a>);
+
+impl Extractor for BoundedHeaders<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).filter(|value| value.len() <= most(key))
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys()
+    }
+
+    fn get_all(&self, key: &str) -> Option<Vec<&str>> {
+        let values = self.0.get_all(key)?;
+        let bytes: usize = values.iter().map(|value| value.len()).sum();
+        (bytes <= most(key)).then_some(values)
+    }
+}
+
+fn most(key: &str) -> usize {
+    match key {
+        "tracestate" => MAX_TRACESTATE,
+        "baggage" => MAX_BAGGAGE,
+        _ => usize::MAX,
+    }
+}
+
+/// What a caller wrote, as the value of an attribute.
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_ATTRIBUTE)].to_owned()
 }
 
 /// The span to start, and the labels that the metric shares with it.
@@ -113,25 +163,25 @@ fn describe(request: &Request) -> (SpanBuilder, Vec<KeyValue>) {
 
     let mut attributes = Vec::with_capacity(labels.len() + 8);
     attributes.extend_from_slice(&labels);
-    attributes.push(KeyValue::new("url.path", uri.path().to_owned()));
+    attributes.push(KeyValue::new("url.path", bounded(uri.path())));
     if !known {
         attributes.push(KeyValue::new(
             "http.request.method_original",
-            method.to_owned(),
+            bounded(method),
         ));
     }
     if let Some(query) = uri.query() {
-        let query = url_redaction::query(query).into_owned();
-        attributes.push(KeyValue::new("url.query", query));
+        let query = url_redaction::query(query);
+        attributes.push(KeyValue::new("url.query", bounded(&query)));
     }
     if let Some(authority) = authority(request, uri) {
-        attributes.push(KeyValue::new("server.address", authority.host().to_owned()));
+        attributes.push(KeyValue::new("server.address", bounded(authority.host())));
         if let Some(port) = authority.port_u16() {
             attributes.push(KeyValue::new("server.port", i64::from(port)));
         }
     }
     if let Some(agent) = header_text(request, header::USER_AGENT) {
-        attributes.push(KeyValue::new("user_agent.original", agent.to_owned()));
+        attributes.push(KeyValue::new("user_agent.original", bounded(agent)));
     }
     let span = SpanBuilder::from_name(name)
         .with_kind(SpanKind::Server)

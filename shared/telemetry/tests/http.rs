@@ -18,6 +18,7 @@ use axum::routing::{get, post};
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::{SpanId, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::SpanData;
 use recorder::{recorder, shown, traced, tree};
 use telemetry::http_client::{Client, ClientError, Method};
 use telemetry::http_server::{ServerOptions, instrument};
@@ -157,6 +158,126 @@ async fn an_untrusting_server_starts_a_trace_of_its_own() {
     assert_eq!(servers.len(), 1);
     assert_ne!(servers[0].span_context.trace_id(), trace);
     assert_eq!(servers[0].parent_span_id, SpanId::INVALID);
+    let client = &recorder().trace(trace)[0].span_context;
+    let links = &servers[0].links;
+    assert_eq!(links.len(), 1);
+    assert_eq!(links[0].span_context.trace_id(), client.trace_id());
+    assert_eq!(links[0].span_context.span_id(), client.span_id());
+}
+
+/// The SERVER span of a request with these headers and the baggage that its handler saw.
+async fn called_with(path: &str, headers: &[(&str, &str)]) -> (SpanData, String) {
+    let port = serve(traced_routes(TRUSTING)).await;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let headers: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let request = format!("POST {path} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (_, baggage) = answer.split_once("\r\n\r\n").unwrap();
+    let spans = recorder()
+        .await_spans(1, |span| {
+            let id = path.split(['/', '?']).nth(2).unwrap().to_owned();
+            span.span_kind == SpanKind::Server
+                && span.attributes.contains(&KeyValue::new("app.order.id", id))
+        })
+        .await;
+    (spans[0].clone(), baggage.to_owned())
+}
+
+const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+#[tokio::test]
+async fn a_tracestate_and_baggage_of_the_length_that_w3c_asks_for_are_taken_over() {
+    let state = format!("a={},b={}", "x".repeat(252), "x".repeat(255));
+    assert_eq!(state.len(), 512);
+    let baggage = format!("tenant={}", "x".repeat(8192 - 7));
+    let (span, seen) = called_with(
+        "/orders/longest",
+        &[
+            ("traceparent", CALLER),
+            ("tracestate", &state),
+            ("baggage", &baggage),
+        ],
+    )
+    .await;
+    assert_eq!(span.parent_span_id.to_string(), "b7ad6b7169203331");
+    assert_eq!(span.span_context.trace_state().header(), state);
+    assert_eq!(format!("tenant={seen}"), baggage);
+}
+
+#[tokio::test]
+async fn a_longer_tracestate_or_baggage_is_not_carried_on_and_the_trace_is() {
+    let state = format!("a={},b={}", "x".repeat(253), "x".repeat(255));
+    let baggage = format!("tenant={}", "x".repeat(8193 - 7));
+    let (span, seen) = called_with(
+        "/orders/too-long",
+        &[
+            ("traceparent", CALLER),
+            ("tracestate", &state),
+            ("baggage", &baggage),
+        ],
+    )
+    .await;
+    assert_eq!(span.parent_span_id.to_string(), "b7ad6b7169203331");
+    assert_eq!(span.span_context.trace_state().header(), "");
+    assert_eq!(seen, "");
+}
+
+#[tokio::test]
+async fn a_traceparent_that_is_none_starts_a_trace() {
+    let huge = "0".repeat(4000);
+    let hostile = [
+        "",
+        "-",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "00-0af7651916cd43dd8448eb211c80319g-b7ad6b7169203331-01",
+        "<script>alert(1)</script>",
+        &huge,
+    ];
+    for (number, traceparent) in hostile.into_iter().enumerate() {
+        let path = format!("/orders/hostile-{number}");
+        let (span, _) = called_with(&path, &[("traceparent", traceparent)]).await;
+        assert_eq!(span.parent_span_id, SpanId::INVALID, "{traceparent}");
+        assert_ne!(
+            span.span_context.trace_id().to_string(),
+            "0af7651916cd43dd8448eb211c80319c",
+            "{traceparent}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_caller_writes_fills_no_span() {
+    let long = "é".repeat(3000);
+    let query = "q".repeat(3000);
+    let (span, _) = called_with(
+        &format!("/orders/long?{query}"),
+        &[
+            ("user-agent", &"u".repeat(3000)),
+            ("host", &format!("{}.example", "h".repeat(3000))),
+        ],
+    )
+    .await;
+    let longest = span
+        .attributes
+        .iter()
+        .map(|attribute| attribute.value.as_str().len())
+        .max();
+    assert_eq!(longest, Some(1024));
+    let (span, _) = called_with("/orders/agent", &[("user-agent", &long)]).await;
+    // Not ASCII, so no header that can be shown.
+    assert!(
+        span.attributes
+            .iter()
+            .all(|attribute| attribute.key.as_str() != "user_agent.original")
+    );
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 
 mod collector;
 mod commands;
+mod edge;
 mod faults;
 mod outcomes;
 mod privacy;

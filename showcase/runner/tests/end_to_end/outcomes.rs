@@ -96,16 +96,6 @@ async fn a_callers_trace_is_continued() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callers_trace_is_not_continued_at_a_public_edge() {
-    let world = World::start(&[("orders-api", "TRUST_INCOMING_TRACE", "off")]).await;
-    let (answer, trace) = world
-        .trace_of(&order("pm_ok"), &[("traceparent", CALLER)])
-        .await;
-    assert_ne!(answer.text("trace_id"), "0af7651916cd43dd8448eb211c80319c");
-    assert_trace("joined", &trace);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn looking_an_order_up_goes_through_payments_to_the_gateway() {
     let world = World::shared().await;
     let (answer, _) = world.trace_of(&order("pm_ok"), &[]).await;
