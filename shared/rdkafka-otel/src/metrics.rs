@@ -5,11 +5,12 @@
 //! conventions' low-cardinality ones; no key, offset, partition or id is one of them.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
 use opentelemetry::metrics::{Counter, Histogram};
-use opentelemetry::{InstrumentationScope, KeyValue, global};
+use opentelemetry::{InstrumentationScope, KeyValue, Value, global};
 
 use crate::propagation::Missing;
 use crate::queue_wait::QueueWait;
@@ -118,10 +119,7 @@ impl Metrics {
         error: Option<&Cow<'static, str>>,
     ) {
         let mut labels = self.labels(operation.name, topic, error);
-        let kind = KeyValue::new(semconv::MESSAGING_OPERATION_TYPE, operation.kind);
-        labels.push(kind);
-        let seconds = began.0.elapsed().as_secs_f64();
-        self.operation_duration.record(seconds, &labels);
+        self.ended(operation, began, &mut labels);
     }
 
     /// A send has ended.
@@ -131,13 +129,20 @@ impl Metrics {
         began: Stopwatch,
         error: Option<&Cow<'static, str>>,
     ) {
-        self.sent.add(1, &self.labels("send", Some(topic), error));
-        self.operation(Operation::SEND, Some(topic), began, error);
+        let mut labels = self.labels(Operation::SEND.name, Some(topic), error);
+        self.sent.add(1, &labels);
+        self.ended(Operation::SEND, began, &mut labels);
+    }
+
+    fn ended(&self, operation: Operation, began: Stopwatch, labels: &mut Labels) {
+        labels.push(semconv::MESSAGING_OPERATION_TYPE, operation.kind);
+        let seconds = began.0.elapsed().as_secs_f64();
+        self.operation_duration.record(seconds, labels);
     }
 
     /// A record was handed to the application.
     pub(crate) fn consumed(&self, topic: &Arc<str>) {
-        let labels = self.labels("poll", Some(topic), None);
+        let labels = self.labels(Operation::POLL.name, Some(topic), None);
         self.consumed.add(1, &labels);
     }
 
@@ -147,7 +152,7 @@ impl Metrics {
         began: Stopwatch,
         error: Option<&Cow<'static, str>>,
     ) {
-        let labels = self.labels("process", Some(topic), error);
+        let labels = self.labels(Operation::PROCESS.name, Some(topic), error);
         let seconds = began.0.elapsed().as_secs_f64();
         self.process_duration.record(seconds, &labels);
     }
@@ -160,8 +165,8 @@ impl Metrics {
         missing: Option<Missing>,
     ) {
         if let Some(wait) = wait {
-            let mut labels = self.labels("process", Some(topic), None);
-            labels.push(wait.timestamp_type());
+            let mut labels = self.labels(Operation::PROCESS.name, Some(topic), None);
+            labels.add(wait.timestamp_type());
             let seconds = wait.duration().as_secs_f64();
             self.queue_time.record(seconds, &labels);
             if wait.is_skewed() {
@@ -169,12 +174,11 @@ impl Metrics {
             }
         }
         if let Some(missing) = missing {
-            let mut labels = self.labels("process", Some(topic), None);
-            let reason = KeyValue::new(
+            let mut labels = self.labels(Operation::PROCESS.name, Some(topic), None);
+            labels.push(
                 semconv::KAFKA_RECORD_MISSING_CONTEXT_REASON,
                 missing.as_str(),
             );
-            labels.push(reason);
             self.missing_contexts.add(1, &labels);
         }
     }
@@ -184,25 +188,58 @@ impl Metrics {
         operation: &'static str,
         topic: Option<&Arc<str>>,
         error: Option<&Cow<'static, str>>,
-    ) -> Vec<KeyValue> {
-        let mut labels = Vec::with_capacity(8);
-        labels.push(KeyValue::new(semconv::MESSAGING_SYSTEM, "kafka"));
-        labels.push(KeyValue::new(semconv::MESSAGING_OPERATION_NAME, operation));
+    ) -> Labels {
+        let mut labels = Labels::new();
+        labels.push(semconv::MESSAGING_SYSTEM, "kafka");
+        labels.push(semconv::MESSAGING_OPERATION_NAME, operation);
         if let Some(topic) = topic {
-            let name = semconv::MESSAGING_DESTINATION_NAME;
-            labels.push(KeyValue::new(name, Arc::clone(topic)));
+            labels.push(semconv::MESSAGING_DESTINATION_NAME, Arc::clone(topic));
         }
         if let Some(group) = &self.consumer_group {
-            let name = semconv::MESSAGING_CONSUMER_GROUP_NAME;
-            labels.push(KeyValue::new(name, Arc::clone(group)));
+            labels.push(semconv::MESSAGING_CONSUMER_GROUP_NAME, Arc::clone(group));
         }
         if let Some((address, port)) = &self.server {
-            labels.push(KeyValue::new(semconv::SERVER_ADDRESS, Arc::clone(address)));
-            labels.push(KeyValue::new(semconv::SERVER_PORT, i64::from(*port)));
+            labels.push(semconv::SERVER_ADDRESS, Arc::clone(address));
+            labels.push(semconv::SERVER_PORT, i64::from(*port));
         }
         if let Some(error) = error {
-            labels.push(KeyValue::new(semconv::ERROR_TYPE, error.clone()));
+            labels.push(semconv::ERROR_TYPE, error.clone());
         }
         labels
+    }
+}
+
+/// The most labels that one point of this crate has.
+const MOST_LABELS: usize = 8;
+
+/// Labels on the stack: they are put together for every record, and dropped as soon as it is counted.
+struct Labels {
+    all: [KeyValue; MOST_LABELS],
+    count: usize,
+}
+
+impl Labels {
+    fn new() -> Self {
+        Self {
+            all: std::array::from_fn(|_| KeyValue::new("", false)),
+            count: 0,
+        }
+    }
+
+    fn push(&mut self, key: &'static str, value: impl Into<Value>) {
+        self.add(KeyValue::new(key, value));
+    }
+
+    fn add(&mut self, label: KeyValue) {
+        self.all[self.count] = label;
+        self.count += 1;
+    }
+}
+
+impl Deref for Labels {
+    type Target = [KeyValue];
+
+    fn deref(&self) -> &[KeyValue] {
+        &self.all[..self.count]
     }
 }
