@@ -6,7 +6,8 @@
 //! is added is left where it is: its letter says where, and holds nothing else of it.
 
 use crate::process::ProcessError;
-use opentelemetry::KeyValue;
+use opentelemetry::metrics::Counter;
+use opentelemetry::{KeyValue, global};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Message, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
@@ -21,14 +22,25 @@ pub(crate) struct DeadLetters {
     producer: TracedProducer,
     topic: String,
     timeout: Duration,
+    sent: Counter<u64>,
 }
 
 impl DeadLetters {
     pub(crate) fn new(producer: TracedProducer, kafka: &KafkaSettings) -> Self {
+        let sent = global::meter("order-processor")
+            .u64_counter("app.dead_letters")
+            .with_unit("{record}")
+            .with_description("Records that were put on the dead-letter topic, by reason")
+            .build();
+        // From zero on, so that the first letter of a reason is an increase and not a beginning.
+        for reason in ProcessError::DEAD_LETTERED {
+            sent.add(0, &[KeyValue::new("error.type", reason)]);
+        }
         Self {
             producer,
             topic: kafka.topics.orders_dlq.clone(),
             timeout: kafka.send_timeout,
+            sent,
         }
     }
 
@@ -45,7 +57,7 @@ impl DeadLetters {
         let mut letter = FutureRecord::to(&self.topic).headers(explained(headers, record, reason));
         letter.key = record.key();
         letter.payload = record.payload();
-        match self.deliver(letter, identity).await {
+        let delivered = match self.deliver(letter, identity).await {
             Err(error) if error.rdkafka_error_code() == Some(TOO_LARGE) => {
                 let headers = OwnedHeaders::new().insert(Header {
                     key: "dead-letter.omitted",
@@ -56,7 +68,12 @@ impl DeadLetters {
                 self.deliver(note, identity).await
             }
             delivered => delivered,
+        };
+        if delivered.is_ok() {
+            self.sent
+                .add(1, &[KeyValue::new("error.type", reason.error_type())]);
         }
+        delivered
     }
 
     async fn deliver(

@@ -62,7 +62,7 @@ impl Service for OrderProcessor {
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let store = Store::connect(&config.database_url).await?;
     let producer = TracedProducer::from_config(&config.kafka.producer(OrderProcessor::NAME))?;
-    let membership = Membership::default();
+    let membership = Membership::new(&config.group);
     let processor = Processor {
         store: store.clone(),
         payments: PaymentClient::new(&config)?,

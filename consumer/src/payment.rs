@@ -33,7 +33,7 @@ pub(crate) enum PaymentError {
 
 impl PaymentError {
     /// The low-cardinality `error.type` of it.
-    pub(crate) fn error_type(self) -> &'static str {
+    pub(crate) const fn error_type(self) -> &'static str {
         match self {
             Self::Unavailable => "payment_unavailable",
             Self::Timeout => "payment_timeout",

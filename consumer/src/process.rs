@@ -35,10 +35,22 @@ pub(crate) enum ProcessError {
     Send(#[from] KafkaError),
 }
 
+impl ProcessError {
+    /// The error types of what is dead-lettered.
+    pub(crate) const DEAD_LETTERED: [&str; 4] = [
+        INVALID_EVENT,
+        PaymentError::Unavailable.error_type(),
+        PaymentError::Timeout.error_type(),
+        PaymentError::Refused.error_type(),
+    ];
+}
+
+const INVALID_EVENT: &str = "invalid_event";
+
 impl ErrorType for ProcessError {
     fn error_type(&self) -> Cow<'static, str> {
         match self {
-            Self::Unreadable(_) => "invalid_event".into(),
+            Self::Unreadable(_) => INVALID_EVENT.into(),
             Self::Unpaid(error) => error.error_type().into(),
             Self::Database(_) => "database_unavailable".into(),
             Self::Send(error) => error.error_type(),

@@ -59,7 +59,7 @@ impl Service for OrdersApi {
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let store = Store::connect(&config.database_url).await?;
     let publisher = Publisher::new(&config.kafka)?;
-    let membership = Membership::default();
+    let membership = Membership::new(&config.group);
     let listener = StatusListener::new(&config, store.clone(), membership.clone())?;
     let socket = service::http::listen(OrdersApi::NAME, config.listen).await?;
     let payments = PaymentVerification::new(&config.payments_url, config.payments_timeout)?;

@@ -4,16 +4,21 @@
 //! The defaults are right for Redpanda and Kafka. What the showcase's embedded broker needs comes
 //! in from outside through the two `KAFKA_*_PROPERTIES` variables, and is never a default.
 
+use crate::consumer_lag::ConsumerLag;
 use crate::environment::Environment;
 use order_events::Topics;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
+use rdkafka::statistics::Statistics;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// How often a consumer is told how far it is behind.
+const STATISTICS_INTERVAL_MS: &str = "5000";
 
 /// How to reach the broker, and what the topics are called there.
 #[derive(Debug, Clone)]
@@ -99,7 +104,8 @@ impl KafkaSettings {
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest");
+            .set("auto.offset.reset", "earliest")
+            .set("statistics.interval.ms", STATISTICS_INTERVAL_MS);
         self.consumer_properties.apply(&mut config);
         config
     }
@@ -146,13 +152,23 @@ impl FromStr for Properties {
     }
 }
 
-/// The consumer context of the services: knows whether the group has taken this member in.
-#[derive(Clone, Default)]
+/// The consumer context of the services: knows whether the group has taken this member in, and tells
+/// how far it is behind.
+#[derive(Clone)]
 pub struct Membership {
     joined: Arc<AtomicBool>,
+    lag: ConsumerLag,
 }
 
 impl Membership {
+    /// For a member of `group`. Call it after telemetry is set up.
+    pub fn new(group: impl Into<String>) -> Self {
+        Self {
+            joined: Arc::default(),
+            lag: ConsumerLag::new(group.into()),
+        }
+    }
+
     /// Whether the member has been given its partitions (none counts too: a group may have more
     /// members than partitions).
     pub fn is_joined(&self) -> bool {
@@ -160,7 +176,11 @@ impl Membership {
     }
 }
 
-impl ClientContext for Membership {}
+impl ClientContext for Membership {
+    fn stats(&self, statistics: Statistics) {
+        self.lag.record(&statistics);
+    }
+}
 
 impl ConsumerContext for Membership {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {

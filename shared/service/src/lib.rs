@@ -9,6 +9,7 @@
 //! `telemetry` and `rdkafka-otel`.
 
 mod connections;
+mod consumer_lag;
 pub mod database;
 pub mod environment;
 pub mod health;

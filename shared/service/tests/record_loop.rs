@@ -65,7 +65,7 @@ fn consumer(broker: &Broker) -> TracedConsumer<Membership> {
     });
     let settings = KafkaSettings::configure(&mut environment).consumer("tested", GROUP);
     let consumer =
-        TracedConsumer::from_config_and_context(&settings, Membership::default()).unwrap();
+        TracedConsumer::from_config_and_context(&settings, Membership::new("g")).unwrap();
     consumer.consumer().subscribe(&[TOPIC]).unwrap();
     consumer
 }

@@ -28,6 +28,7 @@ mod environment;
 mod log_format;
 mod losses;
 mod operation;
+mod own_metrics;
 mod providers;
 mod resource;
 mod sdk_lines;

@@ -94,6 +94,16 @@ impl Account {
         tracing::info!(target: TARGET, "exporting {signal} works again; {lost} were lost");
     }
 
+    /// Items in batches that were exported.
+    pub(crate) fn exported(&self) -> u64 {
+        self.exported.load(Ordering::Relaxed)
+    }
+
+    /// Items in batches whose export failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     /// What was accepted and, as far as is known, reached nobody.
     pub(crate) fn loss(&self) -> Loss {
         let accepted = self.accepted.load(Ordering::Relaxed);

@@ -13,7 +13,7 @@ use opentelemetry_otlp::{
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 use tokio::task::{self, JoinHandle};
@@ -21,7 +21,12 @@ use tokio::time;
 
 use crate::counting::{CountedExporter, CountedLogs, CountedSpans};
 use crate::losses::{Account, ShutdownReport};
+use crate::own_metrics;
 use crate::settings::{Exporter, Protocol, Settings};
+
+/// The most combinations of labels that one instrument has series for. In ordinary use none has half
+/// of that; what is beyond goes, all together, into one series that says `otel.metric.overflow`.
+const MOST_SERIES: usize = 200;
 
 /// What was built. A signal that is turned off has no provider.
 pub(crate) struct Providers {
@@ -60,6 +65,7 @@ impl Providers {
         providers.metrics = providers.meter_provider(settings, resource.clone())?;
         if let Some(provider) = &providers.metrics {
             global::set_meter_provider(provider.clone());
+            own_metrics::register(&providers.accounts.spans, &providers.accounts.log_records);
         }
         providers.traces = Some(providers.tracer_provider(settings, resource.clone())?);
         providers.logs = providers.logger_provider(settings, resource)?;
@@ -72,7 +78,9 @@ impl Providers {
         resource: Resource,
     ) -> Result<Option<SdkMeterProvider>, ExporterBuildError> {
         let account = Arc::clone(&self.accounts.metrics);
-        let builder = SdkMeterProvider::builder().with_resource(resource);
+        let builder = SdkMeterProvider::builder()
+            .with_resource(resource)
+            .with_view(bounded);
         let builder = match &settings.metrics {
             Exporter::Otlp { protocol, .. } => {
                 let inner = match protocol {
@@ -210,4 +218,13 @@ impl Providers {
             timed_out: time::Instant::now() >= deadline,
         }
     }
+}
+
+/// The view of every instrument: as it is, with fewer series than the SDK's 2,000. Whatever label slips
+/// in that should not have, memory and the bill stay bounded.
+fn bounded(_: &Instrument) -> Option<Stream> {
+    Stream::builder()
+        .with_cardinality_limit(MOST_SERIES)
+        .build()
+        .ok()
 }

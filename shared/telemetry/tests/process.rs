@@ -19,6 +19,8 @@ use collector::Collector;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{SpanKind, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use telemetry::http_client::{Client, Method};
 use telemetry::{ServiceIdentity, Telemetry, TelemetryError};
@@ -182,10 +184,14 @@ async fn one_unit_of_work_sent_to(collector: &Collector, endpoint: &str, protoco
     metrics.dedup();
     let expected = [
         "app.orders",
+        "otel.sdk.exporter.log.exported",
+        "otel.sdk.exporter.span.exported",
         "otel.sdk.log.created",
         "otel.sdk.processor.log.processed",
         "otel.sdk.processor.log.queue.capacity",
         "otel.sdk.processor.span.processed",
+        "process.cpu.time",
+        "process.memory.usage",
     ];
     assert_eq!(metrics, expected);
 
@@ -314,7 +320,9 @@ async fn signals_may_be_left_out() {
     .await;
     let received = collector.received();
     assert_eq!((received.traces.len(), received.logs.len()), (0, 0));
-    assert_eq!(received.metrics().len(), 1);
+    let metrics = received.metrics();
+    let names: Vec<_> = metrics.iter().map(|it| it.name.as_str()).collect();
+    assert!(names.contains(&"app.orders"), "{names:?}");
     let span = ended.answer("span").to_owned();
     let trace = "00-0af7651916cd43dd8448eb211c80319c";
     assert_eq!(
@@ -403,6 +411,41 @@ async fn a_collector_that_is_down_is_said_in_a_few_lines() {
         assert_eq!(ended.stderr.len(), 9, "{:#?}", ended.stderr);
         assert!(ended.took < Duration::from_secs(7), "{:?}", ended.took);
     }
+}
+
+/// A label of a thousand values, as a bug would have it.
+#[tokio::test]
+#[ignore = "a child of other tests"]
+async fn an_id_as_a_label() {
+    let telemetry = start();
+    let orders = global::meter("edge").u64_counter("app.orders").build();
+    for id in 0..1000 {
+        orders.add(1, &[KeyValue::new("app.order.id", id)]);
+    }
+    stop(telemetry).await;
+}
+
+#[tokio::test]
+async fn labels_beyond_the_bound_share_one_series() {
+    let collector = Collector::default();
+    let endpoint = collector.over_http().await;
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint)];
+    run("an_id_as_a_label", &environment).await;
+
+    let metrics = collector.received().metrics();
+    let orders = metrics.iter().find(|it| it.name == "app.orders").unwrap();
+    let Some(Data::Sum(sum)) = &orders.data else {
+        panic!("{orders:?}");
+    };
+    let overflow = sum.data_points.iter().filter(|point| {
+        let mut labels = point.attributes.iter();
+        labels.any(|label| label.key == "otel.metric.overflow")
+    });
+    let overflow: Vec<_> = overflow.map(|point| point.value.unwrap()).collect();
+    assert_eq!(
+        (sum.data_points.len(), overflow),
+        (201, vec![Value::AsInt(800)])
+    );
 }
 
 /// As many spans as `FLOOD` says, faster than any exporter takes them.

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod cardinality;
 mod collector;
 mod commands;
 mod edge;

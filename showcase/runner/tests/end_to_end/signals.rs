@@ -78,6 +78,9 @@ async fn the_resource_is_the_same_on_all_three_signals() {
         "db.client.operation.duration",
         "http.client.request.duration",
         "http.server.request.duration",
+        "kafka.record.queue_time",
+        "messaging.client.operation.duration",
+        "messaging.process.duration",
     ] {
         assert!(histograms.contains(name), "{name} among {histograms:?}");
     }

@@ -240,6 +240,11 @@ impl World {
         std::fs::read_to_string(self.data.path().join(format!("{service}.log"))).expect("a log")
     }
 
+    /// What stands before the topics and groups of this world.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub(crate) fn data(&self) -> &Path {
         self.data.path()
     }
