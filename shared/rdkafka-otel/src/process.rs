@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::thread;
 
-use opentelemetry::Context;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::{FutureExt, Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
 use rdkafka::{ClientConfig, Message};
 
 use crate::carrier::RecordHeaders;
@@ -21,7 +21,7 @@ use crate::commit::CommitTracer;
 use crate::error_type::{ErrorType, Failure, panic_message};
 use crate::metrics::{Metrics, Stopwatch};
 use crate::parent::{Parent, Placement};
-use crate::propagation::valid_span;
+use crate::propagation::{Missing, valid_span};
 use crate::queue_wait::QueueWait;
 use crate::semconv::{self, Operation};
 
@@ -131,7 +131,9 @@ impl ProcessTracer {
     /// Besides the conventions' attributes the span has `kafka.record.timestamp_type` and
     /// `kafka.record.queue_time_ms`: the start of the span, in whole milliseconds, minus the
     /// record's timestamp. A timestamp that lies ahead counts as 0, with
-    /// `kafka.record.clock_skew`; a record without a timestamp has none of the three.
+    /// `kafka.record.clock_skew`; a record without a timestamp has none of the three. If there was
+    /// a header for the trace context and it could not be used, `kafka.record.missing_context.reason`
+    /// says why: `malformed` or `too_long`, see [`Missing`](crate::Missing).
     ///
     /// Under [`Context::with_telemetry_suppressed`] the handler runs and nothing else happens.
     ///
@@ -258,6 +260,13 @@ impl ProcessTracer {
             let mut attributes = client.attributes(operation, &Record::of(message, topic));
             if let Some(wait) = wait {
                 wait.describe(&mut attributes);
+            }
+            // That there was none is the usual case behind a sender that is not traced.
+            if let Some(missing) = missing.filter(|missing| *missing != Missing::Absent) {
+                attributes.push(KeyValue::new(
+                    semconv::KAFKA_RECORD_MISSING_CONTEXT_REASON,
+                    missing.as_str(),
+                ));
             }
             attributes
         });

@@ -64,6 +64,5 @@ pub(crate) const QUEUE_FULL_EVENT: &str = "kafka.queue.full";
 /// How often the record has been offered so far.
 pub(crate) const KAFKA_QUEUE_ATTEMPT: &str = "kafka.queue.attempt";
 
-/// Why a record gave no trace context; a label.
-#[cfg(feature = "metrics")]
+/// Why a record gave no trace context. A label; on a span only where there was a header for it.
 pub(crate) const KAFKA_RECORD_MISSING_CONTEXT_REASON: &str = "kafka.record.missing_context.reason";

@@ -315,33 +315,27 @@ async fn the_policy_places_the_span_and_links_the_rest() {
 
 #[tokio::test]
 async fn headers_without_a_usable_context_place_nothing() {
+    let too_long = "0".repeat(513);
     let garbage = [
-        Header {
-            key: "traceparent",
-            value: Some("garbage"),
-        },
-        Header {
-            key: "traceparent",
-            value: None,
-        },
-        Header {
-            key: "tracestate",
-            value: Some("a=1"),
-        },
-        Header {
-            key: "other",
-            value: Some("\0"),
-        },
+        ("traceparent", Some("garbage"), Some("malformed")),
+        ("TraceParent", Some(""), Some("malformed")),
+        ("traceparent", None, Some("malformed")),
+        ("traceparent", Some(&*too_long), Some("too_long")),
+        ("tracestate", Some("a=1"), None),
+        ("other", Some("\0"), None),
     ];
-    for header in garbage {
+    for (key, value, reason) in garbage {
         let topic = unique("garbage");
-        let headers = OwnedHeaders::new().insert(header);
+        let headers = OwnedHeaders::new().insert(Header { key, value });
         let record = record(&topic, Some(headers));
         consumer(Parent::CreationContext)
             .process(&record, nothing)
             .await
             .unwrap();
         let span = sdk().only(&format!("process {topic}"));
+        let reason =
+            reason.map(|reason| KeyValue::new("kafka.record.missing_context.reason", reason));
+        assert_eq!(span.attributes, attributes_with(&span, reason.as_slice()));
         assert_eq!(span.parent_span_id, SpanId::INVALID);
         assert_eq!(linked(&span), []);
         assert_eq!(span.status, Status::Unset);

@@ -6,6 +6,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use reqwest::StatusCode;
 use trace_tree::Kind;
 
+const POISON: &[u8] = b"{\"customer\": \"zebulon.quixfeather@mail.example\"";
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +120,6 @@ async fn looking_an_order_up_goes_through_payments_to_the_gateway() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_record_is_dead_lettered_as_it_came_and_stops_nobody() {
     let world = World::start(&[]).await;
-    let poison = b"{\"customer\": \"zebulon.quixfeather@mail.example\"";
     let headers = OwnedHeaders::new()
         .insert(Header {
             key: "tenant",
@@ -137,7 +137,7 @@ async fn a_poison_record_is_dead_lettered_as_it_came_and_stops_nobody() {
             key: "tenant",
             value: Some(&b"again"[..]),
         });
-    world.produce("orders", Some(poison), headers).await;
+    world.produce("orders", Some(POISON), headers).await;
 
     let trace = world
         .trace_when("2af7651916cd43dd8448eb211c80319c", |trace| {
@@ -148,7 +148,7 @@ async fn a_poison_record_is_dead_lettered_as_it_came_and_stops_nobody() {
 
     let letter = world.records("orders.dlq", 1).await.remove(0);
     assert_eq!(letter.key.as_deref(), Some(&b"c-7"[..]));
-    assert_eq!(letter.payload.as_deref(), Some(&poison[..]));
+    assert_eq!(letter.payload.as_deref(), Some(POISON));
     let kept: Vec<_> = letter
         .headers
         .iter()
@@ -184,6 +184,24 @@ async fn a_poison_record_is_dead_lettered_as_it_came_and_stops_nobody() {
     // Same key, same partition: it comes after the poison.
     let (_, behind) = world.trace_of(&order("pm_ok"), &[]).await;
     assert_trace("joined", &behind);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_with_a_malformed_context_begins_a_trace_that_says_so() {
+    let world = World::start(&[]).await;
+    let headers = OwnedHeaders::new().insert(Header {
+        key: "traceparent",
+        value: Some(&b"00-nonsense-01"[..]),
+    });
+    world.produce("orders", Some(POISON), headers).await;
+
+    let letter = world.records("orders.dlq", 1).await.remove(0);
+    let context = letter.header("traceparent").expect("a context");
+    let trace_id = context.split('-').nth(1).expect("a trace id");
+    let trace = world
+        .trace_when(trace_id, |trace| trace.spans.len() >= 2)
+        .await;
+    assert_trace("malformed_context", &trace);
 }
 
 #[tokio::test(flavor = "multi_thread")]
