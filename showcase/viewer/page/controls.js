@@ -18,7 +18,7 @@ const WATCH = {
 const NOTES = {
   propagation: {
     true: "Trace context is written into the records. Post an order: its halves join.",
-    false: "orders-api writes no trace context, and reads none. Post an order: its trace stays in pieces, each of which says why.",
+    false: "orders-api writes no trace context into its records, and reads none. Post an order: the two halves of its first hop, POST /orders and process orders, are orphans that say why and lead to each other. A third piece, process order-status, is the second hop, back to orders-api, cut for the same reason.",
   },
   processParent: {
     "creation-context": "A process span continues the trace that sent its record. One order, one trace.",

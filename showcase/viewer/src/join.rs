@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::messaging::{self, CONSUMER, PRODUCER};
 use crate::otlp_json::hex;
+use crate::record_context::NoContext;
 use crate::references::Place;
 use crate::store::{Group, SpanId, Store, Trace, TraceId};
 
@@ -168,7 +169,7 @@ impl Looking<'_> {
         }
         let id = SpanId::try_from(span.span_id.as_slice()).unwrap_or_default();
         for place in self.store.linking(&self.trace.id, &id) {
-            let joined = self.with_span(place, |found| {
+            let joined = self.with_span(place, |_, found| {
                 found.kind == CONSUMER
                     && messaging::is_process(found)
                     && messaging::group(found) == group
@@ -180,26 +181,24 @@ impl Looking<'_> {
         }
         if let Some((topic, partition, offset)) = messaging::record(span) {
             for place in self.store.of_record(topic, partition, offset) {
-                let evidence = self.with_span(place, |found| {
+                let evidence = self.with_span(place, |arrived_in, found| {
                     let same = found.kind == CONSUMER
                         && messaging::is_process(found)
                         && messaging::group(found) == group
                         && messaging::record(found) == Some((topic, partition, offset));
-                    same.then_some(found.parent_span_id.is_empty() && found.links.is_empty())
+                    let continues_none = found.parent_span_id.is_empty() && found.links.is_empty();
+                    same.then(|| {
+                        if continues_none || NoContext::said(found).is_some() {
+                            NoContext::of(arrived_in, found).reason_for_sender()
+                        } else {
+                            "processed this record under another parent or link"
+                        }
+                    })
                 });
-                let reason = match evidence.flatten() {
-                    None => continue,
-                    Some(true) => format!(
-                        "{} processed this record without its trace context: there was none in \
-                         the record's headers, or none that it could read",
-                        name_of(group)
-                    ),
-                    Some(false) => format!(
-                        "{} processed this record under another parent or link",
-                        name_of(group)
-                    ),
-                };
-                return (State::Orphaned, reason, Some(place));
+                if let Some(reason) = evidence.flatten() {
+                    let reason = format!("{} {reason}", name_of(group));
+                    return (State::Orphaned, reason, Some(place));
+                }
             }
         }
         if self.is_due(arrived_in) {
@@ -246,6 +245,10 @@ impl Looking<'_> {
                 )
             }
         };
+        if let Some(said) = NoContext::said(span) {
+            let reason = said.reason().to_owned();
+            return Some((State::Orphaned, reason, self.sender(span)));
+        }
         let parent = &span.parent_span_id;
         if !parent.is_empty() && !self.trace.has(parent) {
             return Some(waiting_or(format!(
@@ -264,7 +267,7 @@ impl Looking<'_> {
             }
             for link in &span.links {
                 if let Some(place) = place_of(&link.trace_id, &link.span_id)
-                    && self.with_span(place, |_| ()).is_some()
+                    && self.with_span(place, |_, _| ()).is_some()
                 {
                     return Some((State::Joined, String::new(), Some(place)));
                 }
@@ -281,40 +284,42 @@ impl Looking<'_> {
             };
             return Some(waiting_or(reason));
         }
-        let sender = messaging::record(span).and_then(|(topic, partition, offset)| {
-            let places = self.store.of_record(topic, partition, offset).into_iter();
-            places
-                .filter(|place| {
-                    self.with_span(*place, |found| {
-                        found.kind == PRODUCER
-                            && messaging::record(found) == Some((topic, partition, offset))
-                    }) == Some(true)
-                })
-                .find(|place| place.span[..] != parent[..])
-        });
+        let sender = self.sender(span);
         // With a parent of any kind it belongs somewhere, unless its record shows otherwise.
         if !parent.is_empty() && (sender.is_none() || self.parent_is_send(span)) {
             return None;
         }
-        Some((
-            State::Orphaned,
-            "no trace context in the record's headers, or none that could be read".to_owned(),
-            sender,
-        ))
+        let reason = NoContext::of(arrived_in, span).reason().to_owned();
+        Some((State::Orphaned, reason, sender))
+    }
+
+    /// The send span of the record that a process span is about, unless that is its parent.
+    fn sender(&self, span: &Span) -> Option<Place> {
+        messaging::record(span).and_then(|(topic, partition, offset)| {
+            let places = self.store.of_record(topic, partition, offset).into_iter();
+            places
+                .filter(|place| {
+                    self.with_span(*place, |_, found| {
+                        found.kind == PRODUCER
+                            && messaging::record(found) == Some((topic, partition, offset))
+                    }) == Some(true)
+                })
+                .find(|place| place.span[..] != span.parent_span_id[..])
+        })
     }
 
     fn parent_is_send(&self, span: &Span) -> bool {
         place_of(&self.trace.id, &span.parent_span_id)
-            .and_then(|place| self.with_span(place, |parent| parent.kind == PRODUCER))
+            .and_then(|place| self.with_span(place, |_, parent| parent.kind == PRODUCER))
             .unwrap_or(false)
     }
 
-    fn with_span<T>(&self, place: Place, read: impl FnOnce(&Span) -> T) -> Option<T> {
+    fn with_span<T>(&self, place: Place, read: impl FnOnce(&Group, &Span) -> T) -> Option<T> {
         if place.trace == self.trace.id {
-            return find(self.trace, &place.span).map(|(_, span)| read(span));
+            return find(self.trace, &place.span).map(|(group, span)| read(group, span));
         }
         let trace = self.store.trace(&place.trace)?;
-        find(&trace, &place.span).map(|(_, span)| read(span))
+        find(&trace, &place.span).map(|(group, span)| read(group, span))
     }
 }
 

@@ -24,6 +24,7 @@ mod page;
 mod parameters;
 mod query;
 mod queue_wait;
+mod record_context;
 mod references;
 mod server;
 mod size;

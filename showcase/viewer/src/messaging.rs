@@ -73,6 +73,11 @@ pub(crate) fn queue_wait_ms(span: &Span) -> Option<i64> {
     whole_number(span, "kafka.record.queue_time_ms").map(|wait| wait.max(0))
 }
 
+/// Why the trace context that the record had could not be used, in `rdkafka-otel`'s words.
+pub(crate) fn missing_context(span: &Span) -> Option<&str> {
+    text(span, "kafka.record.missing_context.reason")
+}
+
 /// Whether its status is an error.
 pub(crate) fn is_error(span: &Span) -> bool {
     span.status.as_ref().is_some_and(|status| status.code == 2)

@@ -172,6 +172,24 @@ onPage("what is late, circular, rootless or skewed is shown for what it is", {},
   await page.waitForSelector(".row:has-text('late one')");
 });
 
+onPage("a half whose trace context was malformed says so, and leads to the other", {}, async (page) => {
+  const [sent, received] = [id(16), id(16)];
+  const record = { "messaging.destination.name": "letters", "messaging.destination.partition.id": "0", "messaging.kafka.offset": 7 };
+  await send(world.otlp, "sender", [span(sent, "send letters", { kind: 4, values: { ...record, "messaging.operation.type": "send" } })]);
+  await send(world.otlp, "reader", [span(received, "process letters", {
+    kind: 5, values: { ...record, "messaging.operation.type": "process", "messaging.consumer.group.name": "readers", "kafka.record.missing_context.reason": "malformed" },
+  })]);
+  await page.goto(world.url);
+  const reason = (traceId) => page.locator(`li[data-trace="${traceId}"][data-state=orphaned] .reason`).innerText();
+  assert.equal(await reason(received), "the trace context in the record's headers is malformed");
+  assert.equal(await reason(sent), "group readers processed this record without its trace context: what the record's headers hold is malformed");
+  await page.click(`li[data-trace="${received}"] a`);
+  await page.waitForSelector(".reasons .orphaned");
+  assert.ok((await page.locator(".reasons").innerText()).includes("is malformed"));
+  await page.click("text=See the other half →");
+  await page.waitForSelector(".panel h2:has-text('send letters')");
+});
+
 onPage("gaps are compressed on demand, and the queue in them stays to be seen", {}, async (page) => {
   const traceId = id(16);
   const sender = id(8);

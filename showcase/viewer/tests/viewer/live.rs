@@ -203,6 +203,61 @@ async fn a_record_without_context_leaves_two_orphans_that_know_each_other() {
 }
 
 #[tokio::test]
+async fn an_instrumentation_that_tells_why_is_believed() {
+    let absent = (
+        None,
+        "no trace context in the record's headers: its sender wrote none, or propagation is off \
+         where it was processed",
+        "none was written into the record's headers, or propagation is off where it was processed",
+    );
+    let malformed = (
+        Some("malformed"),
+        "the trace context in the record's headers is malformed",
+        "what the record's headers hold is malformed",
+    );
+    let too_long = (
+        Some("too_long"),
+        "the trace context in the record's headers is too long to be read",
+        "what the record's headers hold is too long to be read",
+    );
+    for (said, received, sent) in [absent, malformed, too_long] {
+        let viewer = with_group().await;
+        viewer.send(&request("api", vec![send(1, 1, 10)])).await;
+        let mut received_span = process(2, 2, 10);
+        let said = said.map(|said| pair("kafka.record.missing_context.reason", text(said)));
+        received_span.attributes.extend(said);
+        let mut spans = request("worker", vec![received_span]);
+        let scope = spans.resource_spans[0].scope_spans[0].scope.as_mut();
+        scope.unwrap().name = "rdkafka-otel".to_owned();
+        viewer.send(&spans).await;
+        let sent = format!("group workers processed this record without its trace context: {sent}");
+        assert_eq!(
+            joins(&viewer, 1).await,
+            [join("1", "orphaned", &sent, other(2, 2))]
+        );
+        assert_eq!(
+            joins(&viewer, 2).await,
+            [join("2", "orphaned", received, other(1, 1))]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_context_is_told_also_inside_a_span_of_the_workers_own() {
+    let viewer = Running::start().await;
+    let mut received = below(process(1, 2, 10), 5);
+    let reason = pair("kafka.record.missing_context.reason", text("malformed"));
+    received.attributes.push(reason);
+    let spans = vec![span(1, 5, "ambient"), received];
+    viewer.send(&request("worker", spans)).await;
+    let reason = "the trace context in the record's headers is malformed";
+    assert_eq!(
+        joins(&viewer, 1).await,
+        [join("2", "orphaned", reason, Json::Null)]
+    );
+}
+
+#[tokio::test]
 async fn a_record_that_was_processed_under_another_link_is_told_so() {
     let viewer = with_group().await;
     viewer.send(&request("api", vec![send(1, 1, 10)])).await;
