@@ -177,11 +177,23 @@ async fn main() -> ExitCode {
             turn * 100
         );
         let trace = format!("/api/live/traces/{trace}");
+        let text = format!("/api/live/traces?text=order-{}x", turn * 100);
+        let search = format!(
+            "/api/v3/traces?query.start_time_min=2020-01-01T00:00:00Z\
+             &query.start_time_max=2100-01-01T00:00:00Z\
+             &query.attributes=%7B%22app.order.id%22%3A%22order-{}%22%7D",
+            turn * 100
+        );
         let questions = [
             ("list", "/api/live/traces"),
             ("a trace", &trace),
             ("list by attribute", &order),
+            ("list by a text that is nowhere", &text),
+            ("list by errors", "/api/live/traces?errors=on"),
+            ("list by state", "/api/live/traces?state=orphaned"),
+            ("search by attribute", &search),
             ("services", "/api/v3/services"),
+            ("operations", "/api/v3/operations?service=load"),
             ("topology", "/api/live/topology?seconds=60"),
             ("queue wait", "/api/live/queue-wait?seconds=60"),
         ];
@@ -196,14 +208,16 @@ async fn main() -> ExitCode {
         let status = answer.status();
         answer.bytes().await.unwrap();
         let took = began.elapsed();
-        assert!(status.is_success() || turn < 20, "{path}: {status}");
+        // A search that finds nothing is answered so.
+        let is_answer = status.is_success() || status == reqwest::StatusCode::NOT_FOUND;
+        assert!(is_answer, "{path}: {status}");
         match asked.iter_mut().find(|(known, _)| *known == name) {
             Some((_, times)) => times.push(took),
             None => asked.push((name, vec![took])),
         }
         most = most.max(resident_mib(process));
         turn += 1;
-        tokio::time::sleep(Duration::from_millis(40)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let late = timeout(Duration::from_secs(30), sender)
         .await
@@ -216,28 +230,36 @@ async fn main() -> ExitCode {
     );
     println!("resident at most {most} MiB, bound {BOUND_MIB} MiB");
     let mut all: Vec<Duration> = Vec::new();
+    let mut slowest = Duration::ZERO;
     for (name, times) in &mut asked {
         println!("{name}: {}", figures(times));
+        slowest = slowest.max(at(times, 99));
         all.extend(times.iter());
     }
     println!("all questions: {}", figures(&mut all));
-    let p99 = all[(all.len() * 99 / 100).min(all.len() - 1)];
-    if p99 <= ALLOWED_P99 && most <= ALLOWED_MIB && sent >= seconds * rate * 98 / 100 {
+    if slowest <= ALLOWED_P99 && most <= ALLOWED_MIB && sent >= seconds * rate * 98 / 100 {
         ExitCode::SUCCESS
     } else {
-        println!("too much: p99 at most {ALLOWED_P99:?}, {ALLOWED_MIB} MiB, and 98 % of the rate");
+        println!(
+            "too much: p99 of each question at most {ALLOWED_P99:?}, {ALLOWED_MIB} MiB, and 98 % \
+             of the rate"
+        );
         ExitCode::FAILURE
     }
 }
 
+/// Of sorted times.
+fn at(times: &[Duration], percent: usize) -> Duration {
+    times[(times.len() * percent / 100).min(times.len() - 1)]
+}
+
 fn figures(times: &mut [Duration]) -> String {
     times.sort_unstable();
-    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
     format!(
         "{} times, p50 {:.1?}, p99 {:.1?}, longest {:.1?}",
         times.len(),
-        at(50),
-        at(99),
-        at(100)
+        at(times, 50),
+        at(times, 99),
+        at(times, 100)
     )
 }

@@ -22,11 +22,12 @@ export function listView(main, parameters) {
   let selected = -1;
   let timer;
   let limit = 100;
+  let deep = false;
 
   const list = h("ol", { class: "traces", "aria-label": "Traces, newest first" });
   const note = h("p", { class: "note", role: "status" });
   const notice = h("div", { class: "empty" }, "Loading …");
-  const more = h("button", { type: "button", class: "more", hidden: true, on: { click: () => { limit = 500; load(); } } }, "Show up to 500");
+  const more = h("button", { type: "button", class: "more", hidden: true, on: { click: further } });
   const pause = h("button", { type: "button", "aria-pressed": "false", on: { click: togglePause } }, "Pause");
   const service = h("select", { name: "service", id: "filter-service" }, h("option", { value: "" }, "any"));
   const field = (name, label, properties) => h("label", {}, h("span", {}, label),
@@ -89,7 +90,15 @@ export function listView(main, parameters) {
     const wanted = query().toString();
     history.replaceState(undefined, "", wanted ? `/?${wanted}` : "/");
     clearTimeout(timer);
+    deep = false;
     timer = setTimeout(load, 150);
+  }
+
+  /** What an answer left out: lines, or traces that would have taken long to look at. */
+  function further() {
+    if (more.dataset.left === "lines") limit = 500;
+    else deep = true;
+    load();
   }
 
   async function load() {
@@ -103,6 +112,7 @@ export function listView(main, parameters) {
       const wanted = query();
       const filters = wanted.size;
       wanted.set("limit", String(limit));
+      if (deep) wanted.set("deep", "on");
       const answer = await ask(`/api/live/traces?${wanted}`);
       if (!closed) show(answer, filters > 0);
     } catch (error) {
@@ -121,18 +131,24 @@ export function listView(main, parameters) {
 
   function show(answer, isFiltered) {
     const traces = answer.traces;
+    const wasCut = answer.more && traces.length < limit;
     notice.hidden = traces.length > 0;
     if (traces.length === 0) {
       put(notice, isFiltered
-        ? h("p", {}, `None of the ${count(answer.held, "trace")} matches.`)
+        ? h("p", {}, `None of the ${wasCut ? `newest ${answer.searched.toLocaleString("en")} of ${count(answer.held, "trace")}` : count(answer.held, "trace")} matches.`)
         : h("div", {}, h("h2", {}, "No traces yet"),
           panel.hasControls?.()
             ? h("p", {}, "Post an order above, and watch its halves join.")
             : h("p", {}, "Send some over OTLP: gRPC on 4317, HTTP on 4318 unless changed. ",
               h("code", {}, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318"))));
     }
-    note.textContent = traces.length ? `${count(traces.length, "trace")}${answer.more ? `, the newest of ${answer.held.toLocaleString("en")} held` : ""}` : "";
-    more.hidden = !(answer.more && limit < 500);
+    const among = wasCut
+      ? ` among the newest ${answer.searched.toLocaleString("en")} of ${answer.held.toLocaleString("en")} held`
+      : answer.more ? `, the newest of ${answer.held.toLocaleString("en")} held` : "";
+    note.textContent = traces.length ? count(traces.length, "trace") + among : "";
+    more.dataset.left = wasCut ? "traces" : "lines";
+    more.textContent = wasCut ? "Search the older ones too" : "Show up to 500";
+    more.hidden = !(answer.more && (wasCut || limit < 500));
     const focused = document.activeElement?.closest?.("li[data-trace]")?.dataset.trace;
     const seen = new Set();
     let previous;

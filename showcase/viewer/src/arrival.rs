@@ -14,6 +14,7 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 
+use crate::attributes::Index;
 use crate::size::{attribute_bytes, log_bytes, span_bytes};
 use crate::store::{Group, LogGroup, Scope, Source, TraceId};
 
@@ -65,6 +66,7 @@ pub(crate) fn spans(
                 let group = Group {
                     source: Arc::clone(&source),
                     scope: Arc::clone(&scope),
+                    index: Index::of(&spans),
                     spans,
                     arrived_ms,
                 };
@@ -187,6 +189,7 @@ impl Group {
         size_of::<Group>()
             + self.source.bytes
             + self.scope.bytes
+            + self.index.bytes()
             + spare * size_of::<Span>()
             + self.spans.iter().map(span_bytes).sum::<usize>()
     }

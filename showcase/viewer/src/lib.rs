@@ -12,6 +12,7 @@
 //! real Jaeger reads this. It is not traced itself, since it would then be its own busiest sender.
 
 mod arrival;
+mod attributes;
 mod config;
 mod host;
 mod join;

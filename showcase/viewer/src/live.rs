@@ -25,7 +25,7 @@ use crate::join::{self, Join};
 use crate::otlp_json::{LogLine, Traces, hex};
 use crate::parameters::Parameters;
 use crate::query::{answer, failure, ok, trace_id};
-use crate::queue_wait;
+use crate::queue_wait::{self, MAX_SPANS};
 use crate::store::{SpanId, Store, Trace, TraceId, now_ms};
 use crate::summary::{self, Filter, Summary};
 use crate::topology;
@@ -119,6 +119,8 @@ struct List {
     traces: Vec<Summary>,
     /// Whether older ones were left out.
     more: bool,
+    /// How many were looked at.
+    searched: usize,
     held: usize,
 }
 
@@ -129,19 +131,36 @@ async fn traces(State(live): State<Live>, Query(pairs): Query<Vec<(String, Strin
             Err(message) => return failure(StatusCode::BAD_REQUEST, &message),
         };
         let now = now_ms();
-        let (found, more) = live.store.newest(filter.limit, |trace| {
-            filter.wants(trace)
-                && filter.state.is_none_or(|state| {
-                    let joins = join::joins(&live.store, trace, now);
-                    join::worst(&joins).is_some_and(|worst| worst.state == state)
-                })
-        });
+        let mut newest = live.store.newest_first();
+        let (mut found, mut searched, mut looked_at) = (Vec::new(), 0, 0);
+        let is_enough = |found: &Vec<_>, looked_at| {
+            found.len() == filter.limit || (looked_at >= MAX_SPANS && !filter.deep)
+        };
+        while !is_enough(&found, looked_at)
+            && let Some(trace) = newest.next()
+        {
+            searched += 1;
+            looked_at += 1;
+            if !filter.may_want(&trace) {
+                continue;
+            }
+            looked_at += trace.span_count();
+            let has_state = |state| {
+                let joins = join::joins(&live.store, &trace, now);
+                join::worst(&joins).is_some_and(|worst| worst.state == state)
+            };
+            if filter.wants(&trace) && filter.state.is_none_or(has_state) {
+                found.push(trace);
+            }
+        }
+        let more = newest.next().is_some();
         let traces = found.iter();
         ok(&List {
             traces: traces
                 .map(|trace| summary::summary(&live.store, trace, now))
                 .collect(),
             more,
+            searched,
             held: live.store.counts().traces,
         })
     })

@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::attributes::Asked;
+
 /// Jaeger's default.
 const DEFAULT_TRACES: usize = 100;
 /// An answer is built in memory.
 const MAX_TRACES: usize = 1500;
 
 /// A search for traces.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Search {
     pub(crate) service: Option<String>,
     pub(crate) operation: Option<String>,
@@ -23,7 +25,7 @@ pub(crate) struct Search {
     pub(crate) duration_min: Option<i128>,
     pub(crate) duration_max: Option<i128>,
     pub(crate) traces: usize,
-    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) attributes: Vec<Asked>,
 }
 
 /// The decoded pairs of a query string. Of a repeated key the first counts, as in Go.
@@ -57,7 +59,9 @@ impl Parameters {
             Some(traces) => Some(traces),
             None => self.parse("query.num_traces", count)?,
         };
-        let attributes = self.parse("query.attributes", |text| serde_json::from_str(text))?;
+        let attributes: Option<BTreeMap<String, String>> =
+            self.parse("query.attributes", |text| serde_json::from_str(text))?;
+        let attributes = attributes.unwrap_or_default();
         Ok(Search {
             service: self.get("query.service_name").map(str::to_owned),
             operation: self.get("query.operation_name").map(str::to_owned),
@@ -66,7 +70,10 @@ impl Parameters {
             duration_min: self.parse("query.duration_min", duration)?,
             duration_max: self.parse("query.duration_max", duration)?,
             traces: traces.unwrap_or(DEFAULT_TRACES),
-            attributes: attributes.unwrap_or_default(),
+            attributes: attributes
+                .iter()
+                .map(|(key, value)| Asked::new(key, Some(value)))
+                .collect(),
         })
     }
 }

@@ -4,7 +4,7 @@
 //! where it can do better without a client noticing: `query.attributes` filters, and a search
 //! without a service looks at all of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,7 +13,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
-use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde::Serialize;
 use serde_json::json;
@@ -22,7 +21,6 @@ use crate::host::loopback_only;
 use crate::otlp_json::Traces;
 use crate::parameters::{Parameters, Search};
 use crate::store::{Group, Store, Trace, TraceId};
-use crate::summary::is_written;
 
 /// The query API, and with it what `further` serves on the same address. On a loopback address
 /// only loopback names are answered.
@@ -83,10 +81,14 @@ async fn welcome(State(store): State<Arc<Store>>) -> String {
 
 async fn services(State(store): State<Arc<Store>>) -> Response {
     answer(move || {
-        let traces = store.traces();
-        let services: BTreeSet<&str> = groups(&traces)
-            .map(|group| group.source.service.as_str())
-            .collect();
+        let mut services = BTreeSet::new();
+        for trace in store.newest_first() {
+            for group in &trace.groups {
+                if !services.contains(&group.source.service) {
+                    services.insert(group.source.service.clone());
+                }
+            }
+        }
         ok(&json!({"services": services}))
     })
     .await
@@ -102,11 +104,17 @@ async fn operations(
             return failure(StatusCode::BAD_REQUEST, "parameter service is required");
         };
         let kind = parameters.get("span_kind");
-        let traces = store.traces();
-        let operations: BTreeSet<(&str, &str)> = groups(&traces)
+        let traces: Vec<_> = store.newest_first().collect();
+        let groups = traces.iter().flat_map(|trace| &trace.groups);
+        // Spans have few names: most are known by now.
+        let operations: HashSet<(&str, i32)> = groups
             .filter(|group| group.source.service == service)
             .flat_map(|group| &group.spans)
-            .map(|span| (span.name.as_str(), kind_name(span.kind)))
+            .map(|span| (span.name.as_str(), span.kind))
+            .collect();
+        let operations: BTreeSet<(&str, &str)> = operations
+            .into_iter()
+            .map(|(name, kind)| (name, kind_name(kind)))
             .filter(|(_, of)| kind.is_none_or(|kind| kind.eq_ignore_ascii_case(of)))
             .collect();
         let operations: Vec<_> = operations
@@ -128,8 +136,7 @@ async fn search(
             Err(message) => return failure(StatusCode::BAD_REQUEST, &message),
         };
         let mut found: Vec<(u64, Arc<Trace>)> = store
-            .traces()
-            .into_iter()
+            .newest_first()
             .filter(|trace| search.finds(trace))
             .map(|trace| (start(&trace), trace))
             .collect();
@@ -184,12 +191,6 @@ pub(crate) fn ok(body: &impl Serialize) -> Response {
     }
 }
 
-fn groups(traces: &[Arc<Trace>]) -> impl Iterator<Item = &Group> {
-    traces
-        .iter()
-        .flat_map(|trace| trace.groups.iter().map(Arc::as_ref))
-}
-
 /// When the trace began, in nanoseconds since the Unix epoch.
 fn start(trace: &Trace) -> u64 {
     let spans = trace.groups.iter().flat_map(|group| &group.spans);
@@ -225,10 +226,16 @@ impl Search {
             let service = self.service.as_ref();
             service.is_none_or(|service| *service == group.source.service)
         };
+        let may_have = |group: &&Arc<Group>| {
+            self.attributes
+                .iter()
+                .all(|asked| asked.may_be_in_spans(group) || asked.is_in_resource(group))
+        };
         trace
             .groups
             .iter()
             .filter(of_service)
+            .filter(may_have)
             .any(|group| group.spans.iter().any(|span| self.matches(group, span)))
     }
 
@@ -240,19 +247,9 @@ impl Search {
             && operation.is_none_or(|operation| *operation == span.name)
             && self.duration_min.is_none_or(|min| duration >= min)
             && self.duration_max.is_none_or(|max| duration <= max)
-            && self.attributes.iter().all(|(key, text)| {
-                let resource = group.source.resource.as_ref();
-                let resource = resource.map_or(&[][..], |resource| &resource.attributes);
-                has(&span.attributes, key, text) || has(resource, key, text)
-            })
+            && self
+                .attributes
+                .iter()
+                .all(|asked| asked.is_in(&span.attributes) || asked.is_in_resource(group))
     }
-}
-
-/// Attributes are asked for as text, whatever their type is.
-fn has(attributes: &[KeyValue], key: &str, text: &str) -> bool {
-    let mut values = attributes
-        .iter()
-        .filter(|pair| pair.key == key)
-        .filter_map(|pair| pair.value.as_ref()?.value.as_ref());
-    values.any(|value| is_written(value, text))
 }

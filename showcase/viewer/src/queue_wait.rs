@@ -2,6 +2,8 @@
 //!
 //! Points and not averages: each leads to the trace it comes from.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::messaging::{self, CONSUMER};
@@ -27,18 +29,16 @@ pub(crate) struct Wait {
     pub(crate) span_id: String,
 }
 
-/// The newest traces up to `MAX_SPANS` spans that have a span begun since `since_ms`.
-pub(crate) fn recent(store: &Store, since_ms: u64) -> Vec<std::sync::Arc<Trace>> {
-    let mut spans = 0;
-    let (traces, _) = store.newest(usize::MAX, |trace| {
-        // By arrival, so that a sender with a wrong clock is seen as well.
-        let is_recent = spans < MAX_SPANS && trace.last_arrival_ms >= since_ms;
-        if is_recent {
-            spans += trace.span_count();
-        }
-        is_recent
-    });
-    traces
+/// The newest traces, up to `MAX_SPANS` spans, of those that grew since `since_ms`.
+pub(crate) fn recent(store: &Store, since_ms: u64) -> impl Iterator<Item = Arc<Trace>> {
+    let traces = store.newest_first();
+    // By arrival, so that a sender with a wrong clock is seen as well.
+    let recent = traces.filter(move |trace| trace.last_arrival_ms >= since_ms);
+    recent.scan(0, |spans, trace| {
+        let is_enough = *spans >= MAX_SPANS;
+        *spans += trace.span_count();
+        (!is_enough).then_some(trace)
+    })
 }
 
 /// Waits of records whose trace grew since `since_ms`.

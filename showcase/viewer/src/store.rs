@@ -18,6 +18,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::sync::watch;
 
 use crate::arrival;
+use crate::attributes::Index;
 use crate::references::{Place, References};
 use crate::size::TRACE_BYTES;
 
@@ -145,6 +146,8 @@ pub struct Group {
     pub spans: Vec<Span>,
     /// When they arrived, in milliseconds since the Unix epoch.
     pub arrived_ms: u64,
+    /// What attributes the spans have; of duplicates that were not kept too.
+    pub(crate) index: Index,
 }
 
 /// Log records of one trace that came together from one instrumentation scope.
@@ -257,40 +260,18 @@ impl Store {
         trace.filter(|trace| !trace.groups.is_empty())
     }
 
-    /// All traces as they are now, by first arrival.
-    #[must_use]
-    pub fn traces(&self) -> Vec<Arc<Trace>> {
-        let inner = self.lock();
-        let traces = inner.arrival.iter().filter_map(|id| inner.traces.get(id));
-        let with_spans = traces.filter(|trace| !trace.groups.is_empty());
-        with_spans.cloned().collect()
-    }
-
-    /// The newest traces that `keep` wants, newest first, and whether there may be more. At most
-    /// `limit` are given; the lock is held for a few at a time.
-    pub fn newest(
-        &self,
-        limit: usize,
-        mut keep: impl FnMut(&Arc<Trace>) -> bool,
-    ) -> (Vec<Arc<Trace>>, bool) {
+    /// The traces that have spans, newest first, each as it is when its turn comes. The lock is held
+    /// for a few at a time, and never while one is looked at.
+    pub fn newest_first(&self) -> impl Iterator<Item = Arc<Trace>> {
         const AT_ONCE: usize = 128;
-        let mut kept = Vec::new();
         let mut older_than = None;
-        loop {
+        let some_at_a_time = std::iter::from_fn(move || {
             let traces = self.older(older_than, AT_ONCE);
-            let Some((last, _)) = traces.last() else {
-                return (kept, false);
-            };
-            older_than = Some(*last);
-            for (_, trace) in traces {
-                if kept.len() == limit {
-                    return (kept, true);
-                }
-                if keep(&trace) {
-                    kept.push(trace);
-                }
-            }
-        }
+            older_than = Some(traces.last()?.0);
+            Some(traces)
+        });
+        let traces = some_at_a_time.flatten().map(|(_, trace)| trace);
+        traces.filter(|trace| !trace.groups.is_empty())
     }
 
     /// Traces that arrived before that number, newest first, with theirs.

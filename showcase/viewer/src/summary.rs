@@ -4,15 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use memchr::memchr2_iter;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde::Serialize;
 
+use crate::attributes::{Asked, is_written};
 use crate::join::{self, Join, State};
 use crate::messaging;
 use crate::otlp_json::hex;
 use crate::parameters::Parameters;
-use crate::store::{Group, Store, Trace};
+use crate::store::{Group, SpanId, Store, Trace};
 
 /// Without spans for so long a trace is quiet; "complete" is never claimed.
 const QUIET_MS: u64 = 2_000;
@@ -65,17 +67,17 @@ pub(crate) struct ServiceCount {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) service: Option<String>,
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<Text>,
     pub(crate) topic: Option<String>,
-    /// Key, and value unless any will do.
-    pub(crate) attribute: Option<(String, Option<String>)>,
-    /// Lower case.
-    pub(crate) text: Option<String>,
+    pub(crate) attribute: Option<Asked>,
+    pub(crate) text: Option<Text>,
     pub(crate) errors: bool,
     pub(crate) duration_min_nano: u64,
     pub(crate) state: Option<State>,
     /// Also traces of nothing but polls and commits.
     pub(crate) all: bool,
+    /// Through all that is held, however long it takes.
+    pub(crate) deep: bool,
     pub(crate) limit: usize,
 }
 
@@ -103,35 +105,45 @@ impl Filter {
         let attribute = parameters
             .get("attribute")
             .map(|pair| match pair.split_once('=') {
-                Some((key, value)) => (key.trim().to_owned(), Some(value.trim().to_owned())),
-                None => (pair.trim().to_owned(), None),
+                Some((key, value)) => Asked::new(key.trim(), Some(value.trim())),
+                None => Asked::new(pair.trim(), None),
             });
         Ok(Filter {
             service: owned("service"),
-            name: owned("name").map(|name| name.to_lowercase()),
+            name: parameters.get("name").map(Text::new),
             topic: owned("topic"),
             attribute,
-            text: owned("text").map(|text| text.to_lowercase()),
+            text: parameters.get("text").map(Text::new),
             errors: parameters.get("errors").is_some(),
             // Saturates, as wanted.
             duration_min_nano: (milliseconds * 1e6) as u64,
             state,
             all: parameters.get("all").is_some(),
+            deep: parameters.get("deep").is_some(),
             limit,
         })
     }
 
-    /// Whether the trace is wanted, as far as its spans tell.
-    pub(crate) fn wants(&self, trace: &Trace) -> bool {
-        let any = |holds: &dyn Fn(&Group, &Span) -> bool| {
-            trace.spans().any(|(group, span)| holds(group, span))
-        };
-        (self.all || any(&|_, span| !messaging::is_receive_or_settle(span)))
-            && self.service.as_ref().is_none_or(|service| {
-                let mut groups = trace.groups.iter();
-                groups.any(|group| group.source.service == *service)
+    /// Whether the trace may be wanted, as far as can be told without a look at its spans.
+    pub(crate) fn may_want(&self, trace: &Trace) -> bool {
+        let any = |holds: &dyn Fn(&Group) -> bool| trace.groups.iter().any(|group| holds(group));
+        self.service
+            .as_ref()
+            .is_none_or(|service| any(&|group| group.source.service == *service))
+            && self.attribute.as_ref().is_none_or(|asked| {
+                any(&|group| asked.may_be_in_spans(group) || asked.is_in_resource(group))
             })
-            && (!self.errors || any(&|_, span| messaging::is_error(span)))
+    }
+
+    /// Whether a trace that may be wanted is, as far as its spans tell.
+    pub(crate) fn wants(&self, trace: &Trace) -> bool {
+        let any = |holds: &dyn Fn(&Span) -> bool| trace.spans().any(|(_, span)| holds(span));
+        (self.all || any(&|span| !messaging::is_receive_or_settle(span)))
+            && self.attribute.as_ref().is_none_or(|asked| {
+                let mut groups = trace.groups.iter();
+                groups.any(|group| asked.is_in_group(group))
+            })
+            && (!self.errors || any(&messaging::is_error))
             && (self.duration_min_nano == 0 || {
                 let (start, end) = extent(trace);
                 end.saturating_sub(start) >= self.duration_min_nano
@@ -139,74 +151,81 @@ impl Filter {
             && self
                 .topic
                 .as_ref()
-                .is_none_or(|topic| any(&|_, span| messaging::topic(span) == Some(topic)))
+                .is_none_or(|topic| any(&|span| messaging::topic(span) == Some(topic)))
             && self
                 .name
                 .as_ref()
-                .is_none_or(|name| any(&|_, span| span.name.to_lowercase().contains(name)))
-            && self.attribute.as_ref().is_none_or(|(key, value)| {
-                let holds = |attributes: &[KeyValue]| has(attributes, key, value.as_deref());
-                any(&|group, span| holds(&span.attributes) || holds(of_resource(group)))
-            })
+                .is_none_or(|name| any(&|span| name.is_in(&span.name)))
             && self
                 .text
                 .as_ref()
-                .is_none_or(|text| self::text(trace, text))
+                .is_none_or(|text| text.is_anywhere(trace))
     }
 }
 
-fn of_resource(group: &Group) -> &[KeyValue] {
-    let resource = group.source.resource.as_ref();
-    resource.map_or(&[], |resource| &resource.attributes)
+/// A text that is searched for, whatever the case of its letters.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Text {
+    lower: String,
+    /// The first byte, as a small and as a capital letter; none where lower case is more than ASCII.
+    first: Option<(u8, u8)>,
+    span_id: Option<SpanId>,
 }
 
-fn has(attributes: &[KeyValue], key: &str, value: Option<&str>) -> bool {
-    let mut with_key = attributes.iter().filter(|pair| pair.key == key);
-    with_key.any(|pair| match (value, &pair.value) {
-        (None, _) => true,
-        (Some(wanted), Some(AnyValue { value: Some(found) })) => is_written(found, wanted),
-        _ => false,
-    })
-}
-
-/// Whether a value is written so; strings, truth values and numbers.
-pub(crate) fn is_written(value: &Value, text: &str) -> bool {
-    match value {
-        Value::StringValue(value) => value == text,
-        Value::BoolValue(value) => text.parse() == Ok(*value),
-        Value::IntValue(value) => text.parse() == Ok(*value),
-        Value::DoubleValue(value) => text.parse() == Ok(*value),
-        _ => false,
+impl Text {
+    pub(crate) fn new(text: &str) -> Text {
+        let lower = text.to_lowercase();
+        let first = lower.bytes().next().filter(|_| lower.is_ascii());
+        let is_id = lower.len() == 16 && lower.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let span_id = u64::from_str_radix(&lower, 16).ok().filter(|_| is_id);
+        Text {
+            first: first.map(|byte| (byte, byte.to_ascii_uppercase())),
+            span_id: span_id.map(u64::to_be_bytes),
+            lower,
+        }
     }
-}
 
-/// Whether the text, in lower case, is anywhere in the trace that a reader would look.
-fn text(trace: &Trace, text: &str) -> bool {
-    let contains = |hay: &str| hay.to_lowercase().contains(text);
-    let in_values = |attributes: &[KeyValue]| {
+    fn is_in(&self, hay: &str) -> bool {
+        match self.first {
+            // Nearly everything is ASCII; a copy in lower case of all that is held takes too long.
+            Some((small, capital)) if hay.is_ascii() => {
+                let (hay, lower) = (hay.as_bytes(), self.lower.as_bytes());
+                let Some(last) = hay.len().checked_sub(lower.len()) else {
+                    return false;
+                };
+                memchr2_iter(small, capital, &hay[..=last])
+                    .any(|at| hay[at..at + lower.len()].eq_ignore_ascii_case(lower))
+            }
+            _ => hay.to_lowercase().contains(&self.lower),
+        }
+    }
+
+    fn is_in_any(&self, attributes: &[KeyValue]) -> bool {
         attributes.iter().any(|pair| {
-            contains(&pair.key)
+            self.is_in(&pair.key)
                 || match pair.value.as_ref().and_then(|value| value.value.as_ref()) {
-                    Some(Value::StringValue(value)) => contains(value),
-                    Some(value) => is_written(value, text),
+                    Some(Value::StringValue(value)) => self.is_in(value),
+                    Some(value) => is_written(value, &self.lower),
                     None => false,
                 }
         })
-    };
-    hex(&trace.id).contains(text)
-        || trace
-            .groups
-            .iter()
-            .any(|group| contains(&group.source.service))
-        || trace.spans().any(|(_, span)| {
-            contains(&span.name)
-                || in_values(&span.attributes)
-                || hex(&span.span_id) == text
-                || span
-                    .events
-                    .iter()
-                    .any(|event| contains(&event.name) || in_values(&event.attributes))
-        })
+    }
+
+    /// Whether it is anywhere in the trace that a reader would look.
+    fn is_anywhere(&self, trace: &Trace) -> bool {
+        let mut groups = trace.groups.iter();
+        hex(&trace.id).contains(&self.lower)
+            || groups.any(|group| self.is_in(&group.source.service))
+            || trace.spans().any(|(_, span)| {
+                self.is_in(&span.name)
+                    || self.is_in_any(&span.attributes)
+                    || self.span_id.is_some_and(|id| span.span_id == id)
+                    || span
+                        .events
+                        .iter()
+                        .any(|event| self.is_in(&event.name) || self.is_in_any(&event.attributes))
+            })
+    }
 }
 
 /// First start and last end.
@@ -278,5 +297,15 @@ fn root(trace: &Trace) -> Option<(&Group, &Span)> {
 }
 
 pub(crate) fn cut(text: &str) -> String {
-    text.chars().take(MAX_NAME_CHARS).collect()
+    beginning_of(text).to_owned()
+}
+
+/// A name as far as lists and graphs show it.
+pub(crate) fn beginning_of(text: &str) -> &str {
+    // Most are shorter even in bytes.
+    if text.len() <= MAX_NAME_CHARS {
+        return text;
+    }
+    let end = text.char_indices().nth(MAX_NAME_CHARS);
+    end.map_or(text, |(end, _)| &text[..end])
 }

@@ -3,7 +3,8 @@
 //!
 //! Databases and parties that report nothing are not in it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde::Serialize;
@@ -11,20 +12,20 @@ use serde::Serialize;
 use crate::messaging::{self, CLIENT, CONSUMER, PRODUCER, SERVER};
 use crate::queue_wait::recent;
 use crate::store::{Store, Trace};
-use crate::summary::cut;
+use crate::summary::beginning_of;
 
 /// More nodes than a picture can hold are left out, and it is said.
 const MAX_NODES: usize = 60;
 
 /// What a node stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     Service,
     Topic,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Node {
     pub(crate) kind: Kind,
     pub(crate) name: String,
@@ -62,30 +63,35 @@ struct Traffic {
     waits: Vec<i64>,
 }
 
+/// A node by a name that a trace holds: copies of it, one for every span, take most of the time.
+type End<'a> = (Kind, &'a str);
+
+#[derive(Default)]
+struct Graph<'a> {
+    nodes: HashSet<End<'a>>,
+    traffic: HashMap<(End<'a>, End<'a>), Traffic>,
+    beginnings: HashMap<&'a str, usize>,
+    spans: usize,
+}
+
 pub(crate) fn topology(store: &Store, since_ms: u64) -> Topology {
-    let mut nodes = BTreeSet::new();
-    let mut traffic: BTreeMap<(Node, Node), Traffic> = BTreeMap::new();
-    let mut beginnings: BTreeMap<String, usize> = BTreeMap::new();
-    let mut spans = 0;
-    for trace in recent(store, since_ms) {
-        spans += trace.span_count();
-        for (group, span) in trace.spans() {
-            if span.kind == SERVER && span.parent_span_id.is_empty() {
-                *beginnings.entry(cut(&group.source.service)).or_default() += 1;
-            }
-        }
-        of_trace(&trace, &mut nodes, &mut traffic);
+    let traces: Vec<Arc<Trace>> = recent(store, since_ms).collect();
+    let mut graph = Graph::default();
+    for trace in &traces {
+        graph.add(trace);
     }
-    let left_out = nodes.len().saturating_sub(MAX_NODES);
-    let nodes: BTreeSet<Node> = nodes.into_iter().take(MAX_NODES).collect();
+    let left_out = graph.nodes.len().saturating_sub(MAX_NODES);
+    let nodes: BTreeSet<End> = graph.nodes.into_iter().collect();
+    let nodes: BTreeSet<End> = nodes.into_iter().take(MAX_NODES).collect();
+    let traffic: BTreeMap<_, _> = graph.traffic.into_iter().collect();
     let edges = traffic
         .into_iter()
         .filter(|((from, to), _)| nodes.contains(from) && nodes.contains(to))
         .map(|((from, to), mut traffic)| {
             traffic.waits.sort_unstable();
             Edge {
-                from,
-                to,
+                from: from.into(),
+                to: to.into(),
                 count: traffic.count,
                 errors: traffic.errors,
                 wait_p50_ms: percentile(&traffic.waits, 50),
@@ -93,48 +99,62 @@ pub(crate) fn topology(store: &Store, since_ms: u64) -> Topology {
             }
         })
         .collect();
-    let mut beginnings: Vec<(String, usize)> = beginnings.into_iter().collect();
-    beginnings.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let mut beginnings: Vec<(&str, usize)> = graph.beginnings.into_iter().collect();
+    beginnings.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
     Topology {
-        beginnings: beginnings.into_iter().map(|(name, _)| name).collect(),
-        nodes: nodes.into_iter().collect(),
+        beginnings: beginnings
+            .into_iter()
+            .map(|(name, _)| name.to_owned())
+            .collect(),
+        nodes: nodes.into_iter().map(Node::from).collect(),
         edges,
         left_out,
-        spans,
+        spans: graph.spans,
     }
 }
 
-fn of_trace(
-    trace: &Trace,
-    nodes: &mut BTreeSet<Node>,
-    traffic: &mut BTreeMap<(Node, Node), Traffic>,
-) {
-    let clients: HashMap<&[u8], &str> = trace
-        .spans()
-        .filter(|(_, span)| span.kind == CLIENT)
-        .map(|(group, span)| (span.span_id.as_slice(), group.source.service.as_str()))
-        .collect();
-    for (group, span) in trace.spans() {
-        let here = node(Kind::Service, &group.source.service);
-        let ends = match span.kind {
-            SERVER => clients
-                .get(span.parent_span_id.as_slice())
-                .filter(|caller| **caller != group.source.service)
-                .map(|caller| (node(Kind::Service, caller), here.clone())),
-            PRODUCER => {
-                messaging::topic(span).map(|topic| (here.clone(), node(Kind::Topic, topic)))
+impl<'a> Graph<'a> {
+    fn add(&mut self, trace: &'a Trace) {
+        self.spans += trace.span_count();
+        let callers = callers(trace);
+        for group in &trace.groups {
+            let service = beginning_of(&group.source.service);
+            let here = (Kind::Service, service);
+            self.nodes.insert(here);
+            for span in &group.spans {
+                if span.kind == SERVER && span.parent_span_id.is_empty() {
+                    *self.beginnings.entry(service).or_default() += 1;
+                }
+                let topic =
+                    || messaging::topic(span).map(|topic| (Kind::Topic, beginning_of(topic)));
+                let ends = match span.kind {
+                    SERVER => callers
+                        .get(span.parent_span_id.as_slice())
+                        .filter(|caller| **caller != group.source.service)
+                        .map(|caller| ((Kind::Service, beginning_of(caller)), here)),
+                    PRODUCER => topic().map(|topic| (here, topic)),
+                    CONSUMER if messaging::is_process(span) => topic().map(|topic| (topic, here)),
+                    _ => None,
+                };
+                if let Some(ends) = ends {
+                    self.nodes.extend([ends.0, ends.1]);
+                    count(self.traffic.entry(ends).or_default(), span);
+                }
             }
-            CONSUMER if messaging::is_process(span) => {
-                messaging::topic(span).map(|topic| (node(Kind::Topic, topic), here.clone()))
-            }
-            _ => None,
-        };
-        nodes.insert(here);
-        if let Some(ends) = ends {
-            nodes.extend([ends.0.clone(), ends.1.clone()]);
-            count(traffic.entry(ends).or_default(), span);
         }
     }
+}
+
+/// The services of client spans by the spans' ids; none where nothing in the trace was called.
+fn callers(trace: &Trace) -> HashMap<&[u8], &str> {
+    let mut spans = trace.spans();
+    if !spans.any(|(_, span)| span.kind == SERVER && !span.parent_span_id.is_empty()) {
+        return HashMap::new();
+    }
+    let clients = trace.spans().filter(|(_, span)| span.kind == CLIENT);
+    clients
+        .map(|(group, span)| (span.span_id.as_slice(), group.source.service.as_str()))
+        .collect()
 }
 
 fn count(traffic: &mut Traffic, span: &Span) {
@@ -145,10 +165,12 @@ fn count(traffic: &mut Traffic, span: &Span) {
     }
 }
 
-fn node(kind: Kind, name: &str) -> Node {
-    Node {
-        kind,
-        name: cut(name),
+impl From<End<'_>> for Node {
+    fn from((kind, name): End<'_>) -> Node {
+        Node {
+            kind,
+            name: name.to_owned(),
+        }
     }
 }
 

@@ -190,6 +190,21 @@ onPage("a half whose trace context was malformed says so, and leads to the other
   await page.waitForSelector(".panel h2:has-text('send letters')");
 });
 
+onPage("a search that did not reach the oldest traces says so, and does when asked", {}, async (page) => {
+  const sought = id(16);
+  await send(world.otlp, "old", [span(sought, "a needle")]);
+  const hay = id(16);
+  for (let at = 0; at < 100_000; at += 20_000) {
+    await send(world.otlp, "hay", Array.from({ length: 20_000 }, () => span(hay, "hay")));
+  }
+  await page.goto(`${world.url}/?name=needle`);
+  await page.waitForSelector("text=None of the newest 1 of");
+  await page.click("text=Search the older ones too");
+  await page.waitForSelector(`li[data-trace="${sought}"]`);
+  assert.equal(await page.locator("button.more").isVisible(), false);
+  assert.deepEqual(await findings(page), []);
+});
+
 onPage("gaps are compressed on demand, and the queue in them stays to be seen", {}, async (page) => {
   const traceId = id(16);
   const sender = id(8);

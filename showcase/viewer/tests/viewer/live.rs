@@ -319,7 +319,7 @@ async fn the_list_is_newest_first_and_each_filter_narrows_it() {
         pair("app.order.id", text("Order-7")),
         pair("n", Value::IntValue(3)),
     ];
-    let mut failed = span(2, 1, "GET /failed");
+    let mut failed = span(2, 0xabc, "GET /failed");
     failed.status = Some(Status {
         code: 2,
         ..Status::default()
@@ -353,6 +353,12 @@ async fn the_list_is_newest_first_and_each_filter_narrows_it() {
         ("text=ORDER-7", vec!["GET /quick"]),
         ("text=a0000000000000000000000000000002", vec!["GET /failed"]),
         ("text=nothing", vec![]),
+        ("text=0000000000000abc", vec!["GET /failed"]),
+        ("text=0000000000000ABC", vec!["GET /failed"]),
+        ("text=0000000000abc", vec![]),
+        ("text=GET%20%2Fquick", vec!["GET /quick"]),
+        ("text=get%20%2Fquickly", vec![]),
+        ("text=%C3%A4", vec![]),
         ("service=web&errors=on", vec![]),
     ];
     for (query, expected) in cases {
@@ -369,6 +375,34 @@ async fn the_list_is_newest_first_and_each_filter_narrows_it() {
         let (status, _) = viewer.get(&format!("/api/live/traces?{wrong}")).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn a_search_looks_at_a_bounded_number_of_spans_unless_it_is_to_look_at_all() {
+    let viewer = Running::with_bytes(usize::MAX).await;
+    let sought = |trace| {
+        let mut span = span(trace, 1, "sought");
+        span.attributes = vec![pair("k", text("v"))];
+        vec![span]
+    };
+    viewer.store.insert(request("api", sought(1)));
+    let many = (0..100_000).map(|id| span(2, id + 1, "other")).collect();
+    viewer.store.insert(request("api", many));
+    viewer.store.insert(request("api", sought(3)));
+    let search = async |query: &str| {
+        let (_, answer) = viewer.get(&format!("/api/live/traces?{query}")).await;
+        let found = answer["traces"].as_array().unwrap().iter();
+        let found: Vec<_> = found.map(|trace| trace["traceId"].clone()).collect();
+        (found, answer["searched"].clone(), answer["more"].clone())
+    };
+    let (newer, older) = (json!(trace_hex(3)), json!(trace_hex(1)));
+    let cut = (vec![newer.clone()], json!(2), json!(true));
+    assert_eq!(search("name=sought").await, cut);
+    assert_eq!(search("text=sought").await, cut);
+    let whole = (vec![newer, older], json!(3), json!(false));
+    assert_eq!(search("name=sought&deep=on").await, whole);
+    // An index tells which spans to look at.
+    assert_eq!(search("attribute=k%3Dv").await, whole);
 }
 
 #[tokio::test]
@@ -401,7 +435,7 @@ async fn a_line_of_the_list_says_all_of_this() {
         "queueWaitMs": 250,
         "isQuiet": false,
         "orderId": "o-1",
-    }], "more": false, "held": 1});
+    }], "more": false, "searched": 1, "held": 1});
     assert_eq!(answer, expected);
 }
 
@@ -511,18 +545,17 @@ fn the_newest_are_found_while_the_oldest_go() {
     for number in 0..250_u8 {
         store.insert(request("api", vec![span(number, 1, "x")]));
     }
-    let ids = |limit| {
-        let (traces, more) = store.newest(limit, |_| true);
-        let numbers: Vec<u8> = traces.iter().map(|trace| trace.id[15]).collect();
-        (numbers, more)
-    };
-    assert_eq!(ids(3), (vec![249, 248, 247], true));
-    assert_eq!(ids(1000), ((50..250).rev().collect(), false));
-    let (odd, _) = store.newest(2, |trace| trace.id[15] % 2 == 1);
-    assert_eq!(
-        odd.iter().map(|trace| trace.id[15]).collect::<Vec<_>>(),
-        [249, 247]
-    );
+    let numbers = || store.newest_first().map(|trace| trace.id[15]);
+    assert!(numbers().eq((50..250).rev()));
+    // Half way down, everything that is left to see goes.
+    let mut reader = numbers();
+    assert_eq!(reader.next(), Some(249));
+    for number in 0..=u8::MAX {
+        let mut other = span(number, 1, "x");
+        other.trace_id[1] = 1;
+        store.insert(request("api", vec![other]));
+    }
+    assert!(reader.eq((122..249).rev()), "only those it has at hand");
 }
 
 #[test]

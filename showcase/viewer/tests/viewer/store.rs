@@ -18,7 +18,9 @@ fn names(trace: &Trace) -> Vec<&str> {
 }
 
 fn held(store: &Store) -> Vec<TraceId> {
-    store.traces().iter().map(|trace| trace.id).collect()
+    let mut ids: Vec<_> = store.newest_first().map(|trace| trace.id).collect();
+    ids.reverse();
+    ids
 }
 
 /// A span of about this many bytes.
@@ -205,7 +207,7 @@ fn what_many_traces_share_is_counted_for_each_and_copied_for_none() {
         .attributes
         .push(pair("k", text(&"x".repeat(100_000))));
     store.insert(shared);
-    let traces = store.traces();
+    let traces: Vec<_> = store.newest_first().collect();
     assert_eq!(traces.len(), 5, "200 kB each, in 1 MiB");
     let first = &traces[0].groups[0];
     let last = &traces[4].groups[0];
