@@ -1,7 +1,11 @@
 //! The command line: what to do, and where output goes. Errors end here, as one message and exit
 //! code 1.
 
+use crate::bench::part::{self, PartArguments};
+use crate::bench::sink::{self, SinkArguments};
+use crate::bench::{self, BenchArguments};
 use crate::broker::EmbeddedBroker;
+use crate::load::{self, LoadArguments};
 use crate::order::{self, OrderArguments};
 use crate::tail::{self, TailArguments};
 use crate::up::{self, UpArguments};
@@ -42,6 +46,16 @@ enum Command {
     },
     /// Show the records of a topic as they come, headers included
     Tail(TailArguments),
+    /// Put load on a running pipeline, and tell how long orders take
+    Load(LoadArguments),
+    /// Measure what tracing costs
+    Bench(BenchArguments),
+    /// One half of a hop that is measured; leaves when its standard input closes
+    #[command(hide = true)]
+    Part(PartArguments),
+    /// Takes spans and counts them; leaves when its standard input closes
+    #[command(hide = true)]
+    Sink(SinkArguments),
     /// The embedded broker as a process; leaves when its standard input closes
     #[command(hide = true)]
     Broker(BrokerArguments),
@@ -80,6 +94,16 @@ pub fn main() -> ExitCode {
             Some(Command::Order(arguments)) => order::run(arguments).await,
             Some(Command::Trace { trace_id, viewer }) => order::print_any(&viewer, &trace_id).await,
             Some(Command::Tail(arguments)) => tail::run(arguments).await,
+            Some(Command::Load(arguments)) => load::run(arguments).await,
+            Some(Command::Bench(arguments)) => bench::run(arguments).await,
+            Some(Command::Part(arguments)) => {
+                let shutdown = shutdown_with_parent();
+                shutdown
+                    .run_until_cancelled(part::run(arguments))
+                    .await
+                    .unwrap_or(Ok(()))
+            }
+            Some(Command::Sink(arguments)) => sink::serve(arguments, shutdown_with_parent()).await,
             Some(Command::Broker(arguments)) => broker(arguments).await,
             Some(Command::Service(service)) => return launch(service).await,
         };

@@ -91,7 +91,7 @@ impl QueryApi {
 }
 
 /// Whether the trace hangs together, down to the end of the order.
-fn is_joined(trace: &Trace) -> bool {
+pub(crate) fn is_joined(trace: &Trace) -> bool {
     let sends = || {
         trace
             .spans

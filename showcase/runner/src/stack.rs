@@ -93,6 +93,9 @@ pub struct Plan {
     pub data: PathBuf,
     /// Ports.
     pub ports: Ports,
+    /// Where traces and logs go, the URL of an OTLP/HTTP receiver; `None` starts the viewer and
+    /// sends them there.
+    pub collector: Option<String>,
     /// Further variables: service, name, value. They win over those set here.
     pub environment: Vec<(String, String, String)>,
 }
@@ -133,7 +136,10 @@ impl Stack {
             plan,
         };
         stack.start_broker(&mut progress).await?;
-        for service in ["viewer", "payments", "order-processor", "orders-api"] {
+        if stack.plan.collector.is_none() {
+            progress(stack.start_service("viewer").await?);
+        }
+        for service in ["payments", "order-processor", "orders-api"] {
             progress(stack.start_service(service).await?);
         }
         Ok(stack)
@@ -242,20 +248,24 @@ impl Stack {
             ]);
         } else {
             let database = self.plan.data.join(format!("{service}.db"));
+            let collector = match &self.plan.collector {
+                Some(url) => url.clone(),
+                None => self.url_of("viewer", "OTLP/HTTP"),
+            };
             environment.extend([
                 ("DATABASE_URL", format!("sqlite://{}", database.display())),
                 ("KAFKA_BROKERS", self.brokers.clone()),
                 ("TOPIC_PREFIX", self.plan.topic_prefix.clone()),
                 (
                     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-                    format!("{}/v1/traces", self.url_of("viewer", "OTLP/HTTP")),
+                    format!("{collector}/v1/traces"),
                 ),
                 ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf".into()),
                 // The exporter would ask a proxy of the caller's environment even for loopback.
                 ("NO_PROXY", "127.0.0.1,localhost".into()),
                 (
                     "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-                    format!("{}/v1/logs", self.url_of("viewer", "OTLP/HTTP")),
+                    format!("{collector}/v1/logs"),
                 ),
                 ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf".into()),
                 ("OTEL_BSP_SCHEDULE_DELAY", "200".into()),

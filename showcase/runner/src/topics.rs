@@ -1,4 +1,4 @@
-//! Creates the pipeline's topics on a real broker.
+//! Creates topics on a real broker, and deletes those of a bench.
 
 use anyhow::{Context, bail};
 use rdkafka::ClientConfig;
@@ -47,6 +47,27 @@ pub(crate) async fn create(brokers: &str, names: &[&str], partitions: i32) -> an
             Err((topic, error)) => {
                 bail!("the broker at {brokers} does not create topic {topic}: {error}")
             }
+        }
+    }
+    Ok(())
+}
+
+/// Deletes `names` at `brokers`.
+///
+/// # Errors
+/// If the broker does not answer, or refuses.
+pub(crate) async fn delete(brokers: &str, names: &[&str]) -> anyhow::Result<()> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    let admin: AdminClient<DefaultClientContext> = config.create()?;
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    let deleted = admin
+        .delete_topics(names, &options)
+        .await
+        .with_context(|| format!("the broker at {brokers} does not delete topics"))?;
+    for outcome in deleted {
+        if let Err((topic, error)) = outcome {
+            bail!("the broker at {brokers} does not delete topic {topic}: {error}");
         }
     }
     Ok(())

@@ -40,6 +40,7 @@ pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<()> {
         topic_prefix: String::new(),
         data: data.path(),
         ports: arguments.ports,
+        collector: None,
         environment: Vec::new(),
     };
     let outcome = showcase(plan, &shutdown).await;

@@ -12,6 +12,7 @@
 mod cardinality;
 mod collector;
 mod commands;
+mod cost;
 mod edge;
 mod faults;
 mod outcomes;

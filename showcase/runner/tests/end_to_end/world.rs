@@ -96,6 +96,7 @@ impl World {
             topic_prefix: prefix.clone(),
             data: data.path().to_owned(),
             ports: Ports::FREE,
+            collector: None,
             environment: environment
                 .iter()
                 .flat_map(|(to, name, value)| {
