@@ -1,7 +1,7 @@
 //! The Collector and Jaeger as child processes, configured by the files of `deploy/`: every address
 //! is a free loopback port, handed over in the variables that the files read.
 //!
-//! Not here: what is sent to them or read back.
+//! Not here: what is sent to them or read back, and Prometheus, which is in `prometheus.rs`.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,17 +19,17 @@ use crate::pipeline::{LIMIT, client};
 const POLL: Duration = Duration::from_millis(50);
 
 /// A program with a health page, which can be ended and started again with the same data.
-struct Program {
-    executable: PathBuf,
-    configuration: PathBuf,
-    environment: HashMap<String, String>,
-    health: String,
-    folder: TempDir,
-    process: Option<Child>,
+pub(crate) struct Program {
+    pub(crate) executable: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: HashMap<String, String>,
+    pub(crate) health: String,
+    pub(crate) folder: TempDir,
+    pub(crate) process: Option<Child>,
 }
 
 impl Program {
-    async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         assert!(self.process.is_none(), "it runs");
         let log = File::options()
             .create(true)
@@ -37,8 +37,7 @@ impl Program {
             .open(self.log())
             .expect("a log");
         let child = Command::new(&self.executable)
-            .arg("--config")
-            .arg(&self.configuration)
+            .args(&self.arguments)
             .env_clear()
             .envs(&self.environment)
             .stdin(Stdio::null())
@@ -112,7 +111,7 @@ impl Jaeger {
         ];
         let mut program = Program {
             executable: executable("THROUGHLINE_JAEGER"),
-            configuration: deployed("jaeger.yaml"),
+            arguments: configured_by("jaeger.yaml"),
             environment: merge(&variables, environment),
             health: format!("http://{}/status", loopback(health)),
             folder,
@@ -144,8 +143,8 @@ impl Jaeger {
 pub(crate) struct Collector {
     program: Program,
     otlp: u16,
-    prometheus: u16,
-    telemetry: u16,
+    pub(crate) prometheus: u16,
+    pub(crate) telemetry: u16,
 }
 
 impl Collector {
@@ -171,7 +170,7 @@ impl Collector {
         ];
         let mut program = Program {
             executable: executable("THROUGHLINE_COLLECTOR"),
-            configuration: deployed("collector.yaml"),
+            arguments: configured_by("collector.yaml"),
             environment: merge(&variables, environment),
             health: format!("http://{}", loopback(health)),
             folder,
@@ -280,7 +279,7 @@ pub(crate) fn loopback(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
-fn executable(variable: &str) -> PathBuf {
+pub(crate) fn executable(variable: &str) -> PathBuf {
     std::env::var_os(variable)
         .unwrap_or_else(|| {
             panic!("{variable} names no program; `.ci/full observability` builds it")
@@ -288,13 +287,17 @@ fn executable(variable: &str) -> PathBuf {
         .into()
 }
 
-fn deployed(file: &str) -> PathBuf {
+pub(crate) fn deployed(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../deploy")
         .join(file)
 }
 
-fn path(folder: &TempDir, name: &str) -> String {
+fn configured_by(file: &str) -> Vec<String> {
+    vec!["--config".to_owned(), deployed(file).display().to_string()]
+}
+
+pub(crate) fn path(folder: &TempDir, name: &str) -> String {
     folder.path().join(name).display().to_string()
 }
 

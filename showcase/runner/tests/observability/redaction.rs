@@ -73,6 +73,50 @@ async fn the_attributes_of_a_link_are_the_hole_in_the_net() {
     assert!(!kept.contains(ADDRESS), "{kept}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_line_that_leaks_arrives_beside_its_trace_without_what_it_leaked() {
+    let world = World::start(&[]).await;
+    let trace_id = otlp::new_trace_id();
+    let span = otlp::span(&trace_id, "probe");
+    let line = json!({
+        "timeUnixNano": span["startTimeUnixNano"],
+        "traceId": trace_id,
+        "spanId": span["spanId"],
+        "severityText": "INFO",
+        "body": {"stringValue": format!("mail to {ADDRESS} failed, card {CARD}")},
+        "attributes": [
+            attribute("customer.name", PERSON),
+            attribute("note", &format!("ask {ADDRESS}")),
+        ],
+    });
+    let collector = world.collector.otlp();
+    otlp::send(&collector, span).await;
+    let logs = json!({"resourceLogs": [{
+        "resource": {"attributes": [attribute("service.name", "probe"), attribute("team", ADDRESS)]},
+        "scopeLogs": [{"scope": {"name": "probe"}, "logRecords": [line]}],
+    }]});
+    let request = client().post(format!("{collector}/v1/logs")).json(&logs);
+    let answer = request.send().await.expect("the Collector answers");
+    assert!(answer.status().is_success());
+
+    let viewer = world.pipeline.stack.viewer();
+    let url = format!("{viewer}/api/live/traces/{trace_id}");
+    let deadline = Instant::now() + LIMIT;
+    let shown = loop {
+        let answer = client().get(&url).send().await.expect("it answers");
+        let text = answer.text().await.expect("a text");
+        if text.contains("mail to") {
+            break text;
+        }
+        assert!(Instant::now() < deadline, "no line in time: {text}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    assert!(shown.contains("mail to **** failed, card ****"), "{shown}");
+    for secret in [PERSON, ADDRESS, CARD] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
 fn leaking(trace_id: &str) -> Json {
     let mut span = otlp::span(trace_id, &format!("write to {ADDRESS}"));
     span["attributes"] = json!([
