@@ -4,7 +4,9 @@
 //! [`init`] reads the standard `OTEL_*` variables, installs traces, metrics and logs, and hands back
 //! a guard whose [`Telemetry::shutdown`] flushes within a bound and says what was lost.
 //! [`http_server`], [`http_client`] and [`database`] make the spans and the duration metrics at
-//! three edges; the fourth, Kafka, has a crate of its own. Nothing here knows of orders or of Kafka.
+//! three edges; the fourth, Kafka, has a crate of its own. What is exported and lost, and what the
+//! process takes, are metrics besides; no instrument has more than 200 series. Nothing here knows of
+//! orders or of Kafka.
 //!
 //! Beyond what the SDK reads by itself, these variables count:
 //!

@@ -90,6 +90,7 @@ impl Pipeline {
         let plan = Plan {
             program: PathBuf::from(env!("CARGO_BIN_EXE_throughline")),
             broker: Broker::Real(brokers),
+            collector: None,
             topic_prefix: prefix.clone(),
             data: data.path().to_owned(),
             ports: Ports {
