@@ -14,8 +14,10 @@
 mod arrival;
 mod attributes;
 mod config;
+mod expansion;
 mod host;
 mod join;
+mod json;
 mod live;
 mod messaging;
 mod otlp_grpc;

@@ -24,6 +24,8 @@ use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::expansion::{Part, json_fits, protobuf_fits};
+use crate::json;
 use crate::store::{Received, Store};
 
 /// Largest request, before and after decompression. The specification leaves the number open;
@@ -67,20 +69,22 @@ pub(crate) fn not_taken(path: &str) -> String {
 type Body = Result<Bytes, BytesRejection>;
 
 async fn traces(State(store): State<Arc<Store>>, headers: HeaderMap, body: Body) -> Response {
-    received(&headers, body, |request| {
+    received(Part::Traces, &headers, body, |request| {
         ExportTraceServiceResponse::from(store.insert(request))
     })
 }
 
 async fn logs(State(store): State<Arc<Store>>, headers: HeaderMap, body: Body) -> Response {
-    received(&headers, body, |request: ExportLogsServiceRequest| {
+    let take = |request: ExportLogsServiceRequest| {
         store.insert_logs(request);
         ExportLogsServiceResponse::default()
-    })
+    };
+    received(Part::Logs, &headers, body, take)
 }
 
 /// Decodes a request, has it taken, and answers in its encoding.
 fn received<Request, Answer>(
+    whole: Part,
     headers: &HeaderMap,
     body: Body,
     take: impl FnOnce(Request) -> Answer,
@@ -96,7 +100,7 @@ where
         )
             .into_response();
     };
-    match decode(encoding, headers, body) {
+    match decode(whole, encoding, headers, body) {
         Ok(request) => write(encoding, StatusCode::OK, &take(request)),
         Err(Refused::ContentEncoding) => (
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -130,9 +134,20 @@ impl Refused {
             format!("a request may have {MAX_REQUEST_BYTES} bytes, also after decompression"),
         )
     }
+
+    fn too_many() -> Refused {
+        Refused::Body(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            RESOURCE_EXHAUSTED,
+            "the request has more spans, records or attributes than are taken at once: send smaller \
+             batches"
+                .to_owned(),
+        )
+    }
 }
 
 fn decode<Request: Message + Default + DeserializeOwned>(
+    whole: Part,
     encoding: Encoding,
     headers: &HeaderMap,
     body: Body,
@@ -154,8 +169,10 @@ fn decode<Request: Message + Default + DeserializeOwned>(
     let name = name.rsplit("::").next().unwrap_or(name);
     let invalid = |error: String| Refused::invalid(format!("not an {name}: {error}"));
     match encoding {
+        Encoding::Protobuf if !protobuf_fits(whole, &body) => Err(Refused::too_many()),
+        Encoding::Json if !json_fits(&body) => Err(Refused::too_many()),
         Encoding::Protobuf => Request::decode(body).map_err(|error| invalid(error.to_string())),
-        Encoding::Json => serde_json::from_slice(&body).map_err(|error| invalid(error.to_string())),
+        Encoding::Json => json::decode(&body).map_err(|error| invalid(error.to_string())),
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span};
 use proptest::prelude::*;
 use prost::Message;
 use reqwest::{Response, StatusCode};
@@ -33,6 +34,13 @@ async fn rpc_status(response: Response) -> (StatusCode, RpcStatus) {
     let status = response.status();
     let body = response.bytes().await.unwrap();
     (status, RpcStatus::decode(body).unwrap())
+}
+
+async fn post_json(viewer: &Running, body: String) -> Response {
+    let url = format!("http://{}/v1/traces", viewer.otlp_http);
+    let request = viewer.client.post(url).body(body);
+    let request = request.header("content-type", "application/json");
+    request.send().await.unwrap()
 }
 
 fn small() -> Vec<u8> {
@@ -239,6 +247,73 @@ async fn a_body_over_16_mib_is_answered_413() {
     let mut start = [0; 12];
     socket.read_exact(&mut start).await.unwrap();
     assert_eq!(&start, b"HTTP/1.1 413");
+}
+
+#[tokio::test]
+async fn numbers_that_json_has_none_for_come_in_as_text_and_go_out_so() {
+    let viewer = Running::start().await;
+    let span = |id: u64, value: &serde_json::Value| {
+        json!({"resourceSpans": [{"scopeSpans": [{"spans": [{
+            "traceId": trace_hex(1), "spanId": format!("{id:016x}"), "name": "x",
+            "startTimeUnixNano": "1", "endTimeUnixNano": 2,
+            "attributes": [{"key": "k", "value": value}],
+        }]}]}]})
+    };
+    let double = |value: serde_json::Value| json!({"doubleValue": value});
+    let nested =
+        json!({"arrayValue": {"values": [double(json!("Infinity")), {}, double(json!(1.5))]}});
+    let taken = [
+        (double(json!("NaN")), double(json!("NaN"))),
+        (double(json!("Infinity")), double(json!("Infinity"))),
+        (double(json!("-Infinity")), double(json!("-Infinity"))),
+        (double(json!("-1.5e3")), double(json!(-1500.0))),
+        (nested.clone(), nested),
+    ];
+    for (id, (sent, _)) in taken.iter().enumerate() {
+        let response = post_json(&viewer, span(id as u64 + 1, sent).to_string()).await;
+        assert_eq!(response.status(), StatusCode::OK, "{sent}");
+    }
+    let (_, answer) = viewer
+        .get(&format!("/api/v3/traces/{}", trace_hex(1)))
+        .await;
+    let spans = &answer["result"]["resourceSpans"][0]["scopeSpans"][0]["spans"];
+    let found = spans.as_array().unwrap().iter();
+    let found: Vec<_> = found.map(|span| &span["attributes"][0]["value"]).collect();
+    let expected: Vec<_> = taken.iter().map(|(_, kept)| kept).collect();
+    assert_eq!(found, expected);
+    for wrong in ["nan", "inf", "+Infinity", "1e999", ""] {
+        let wrong = span(99, &double(json!(wrong))).to_string();
+        let response = post_json(&viewer, wrong.clone()).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{wrong}");
+        let answer: serde_json::Value = response.json().await.unwrap();
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.contains("invalid type: string"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn what_would_take_far_more_memory_than_it_has_bytes_is_answered_413() {
+    let viewer = Running::start().await;
+    let spans = ScopeSpans {
+        spans: vec![Span::default(); 1_000_000],
+        ..ScopeSpans::default()
+    };
+    let mut many = request("api", vec![]);
+    many.resource_spans[0].scope_spans = vec![spans];
+    let body = many.encode_to_vec();
+    assert!(body.len() < 3_000_000);
+    let (status, answer) = rpc_status(viewer.post(body).send().await.unwrap()).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    let message = "the request has more spans, records or attributes than are taken at once: send \
+                   smaller batches";
+    assert_eq!((answer.code, answer.message.as_str()), (8, message));
+    let spans = vec!["{}"; 1_000_000].join(",");
+    let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
+    let response = post_json(&viewer, json).await;
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let answer: serde_json::Value = response.json().await.unwrap();
+    assert_eq!(answer, json!({"code": 8, "message": message}));
+    assert_eq!(viewer.store.counts().rejected_spans, 0);
 }
 
 #[tokio::test]
