@@ -1,19 +1,21 @@
-// A colour for each service, of eight that colour-blind people can tell apart (after Okabe and Ito);
-// page.css has them, for dark and light. A name keeps its colour while the page is open.
+// A look for each service: one of eight colours that colour-blind people can tell apart (after Okabe
+// and Ito), filled, or hollow for eight further services; page.css has them, for dark and light. A
+// name keeps its look while the page is open.
 
 const COLOURS = 8;
 const given = new Map();
 
 export function colour(service) {
-  let index = given.get(service);
-  if (index === undefined) {
-    index = hash(service) % COLOURS;
+  let look = given.get(service);
+  if (look === undefined) {
     const taken = new Set(given.values());
-    // Further services share: with more than eight a colour alone tells nothing, and names stand beside.
-    for (let step = 0; step < COLOURS && taken.has(index); step += 1) index = (index + 1) % COLOURS;
-    given.set(service, index);
+    const first = taken.size < COLOURS ? 0 : COLOURS;
+    look = first + (hash(service) % COLOURS);
+    // With more than sixteen they share: then only the names beside tell them apart.
+    for (let step = 0; step < COLOURS && taken.has(look); step += 1) look = first + ((look + 1) % COLOURS);
+    given.set(service, look);
   }
-  return `service-${index}`;
+  return `service-${look % COLOURS}${look < COLOURS ? "" : " hollow"}`;
 }
 
 function hash(text) {

@@ -12,7 +12,7 @@ const WATCH = {
   pm_down: "Every try fails; the record goes to the dead-letter topic.",
   pm_hang: "The gateway does not answer: 15 s of timeouts, then the dead-letter topic.",
   pm_slow: "The gateway takes 0.7 s. The order was answered long before.",
-  pm_many_methods: "A customer with hundreds of saved methods. Open the trace and see where the time went.",
+  pm_many_methods: "A customer with hundreds of saved methods. Open the trace and see where the time went; app.payment.saved_methods, on the span of payments above it, says why.",
 };
 
 const NOTES = {
@@ -36,6 +36,17 @@ const NOTES = {
     false: "The consumer is stopped. Post orders: they wait, and after 10 s count as orphaned. Then resume.",
   },
 };
+
+/** What to look for after an order, while a setting makes that something else than the payment does. */
+function afterOrder(settings) {
+  if (!settings.consumerRunning) return "It waits until the consumer runs again.";
+  if (!settings.propagation) {
+    return "Look for three orphans that say why: POST /orders and process orders, the halves of the first hop, and process order-status, the second hop.";
+  }
+  if (settings.sampling < 1) return "It appears if it was sampled.";
+  if (settings.processParent === "link") return "Each process span begins a trace of its own: follow the links, there and back.";
+  return undefined;
+}
 
 /** An element that stays empty while nobody serves controls. `posted` hears the new traces' ids. */
 export function controls(posted) {
@@ -85,7 +96,7 @@ export function controls(posted) {
     };
     put(place,
       h("div", { class: "post" }, h("label", {}, h("span", {}, "Payment method"), token), post, burst),
-      h("details", { class: "settings", open: true }, h("summary", {}, "Change something"),
+      h("details", { class: "settings", open: true }, h("summary", {}, "Change the services"),
         h("div", { class: "choices" },
           choice("propagation", "Propagation", [["true", true, "on"], ["false", false, "off"]]),
           choice("processParent", "Process spans", [["creation-context", "creation-context", "continue the trace"], ["link", "link", "link it"], ["by-age:2s", "by-age:2s", "by age: 2 s"]]),
@@ -113,7 +124,7 @@ export function controls(posted) {
       const orders = answer.orders;
       posted(orders.map((order) => order.traceId));
       told(number === 1
-        ? ["Order ", h("a", { href: `/traces/${orders[0].traceId}` }, short(orders[0].orderId, 40)), `. ${WATCH[token.value] ?? ""}`]
+        ? ["Order ", h("a", { href: `/traces/${orders[0].traceId}` }, short(orders[0].orderId, 40)), `. ${afterOrder(state.settings) ?? WATCH[token.value] ?? ""}`]
         : `${orders.length} orders are posted. All of one customer, they queue up in one partition: see the waits grow.`);
     }
 

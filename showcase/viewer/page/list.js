@@ -38,10 +38,10 @@ export function listView(main, parameters) {
     h("option", { value, selected: (parameters.get("state") ?? "") === value }, value || "any")));
   const topic = parameters.get("topic");
   const form = h("form", { class: "filters", "aria-label": "Filters", on: { submit: (event) => event.preventDefault(), input: filtered } },
-    field("text", "Search", { type: "search", placeholder: "name, id or value", "data-search": "" }),
+    field("text", "Search", { type: "search", placeholder: "name, id, value", "data-search": "" }),
     h("label", {}, h("span", {}, "Service"), service),
-    field("name", "Span name", { placeholder: "process orders" }),
-    field("attribute", "Attribute", { placeholder: "app.order.id=…" }),
+    field("name", "Span name", { placeholder: "send orders" }),
+    field("attribute", "Attribute", { placeholder: "app.order.id=" }),
     field("min_ms", "At least, ms", { type: "number", min: "0", step: "any" }),
     h("label", {}, h("span", {}, "State"), state),
     tick("errors", "errors only"),

@@ -1,7 +1,7 @@
 // Services and topics as a picture, columns in the order in which records and calls flow, and the
 // same as a table. A click on either leads to the traces behind it.
 
-import { foreign, milliseconds, short } from "./display.js";
+import { count, foreign, milliseconds, short } from "./display.js";
 import { colour } from "./colour.js";
 import { h, put, svg } from "./element.js";
 import { ask } from "./live.js";
@@ -153,7 +153,7 @@ function draw(graph, window) {
       textX = (x1 + to.x) / 2;
       textY = (y1 + y2) / 2 - 8;
     }
-    const facts = [`${rate(edge, window)}/min`, edge.errors > 0 && `✕ ${edge.errors}`].filter(Boolean).join("  ");
+    const facts = [`${rate(edge, window)}/min`, edge.errors > 0 && count(edge.errors, "error")].filter(Boolean).join(" · ");
     const wait = edge.waitP50Ms !== undefined && `wait ${milliseconds(edge.waitP50Ms)} / ${milliseconds(edge.waitP95Ms)}`;
     picture.prepend(
       svg("path", { d: path, class: `edge${edge.from.kind === "topic" || edge.to.kind === "topic" ? " through-topic" : ""}${edge.errors ? " error" : ""}`, "marker-end": "url(#arrow)" }));

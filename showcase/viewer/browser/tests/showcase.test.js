@@ -219,6 +219,7 @@ onPage("with propagation off the first hop is two orphaned halves that say why, 
   }
   const before = new Set(await page.locator(".traces li").evaluateAll((rows) => rows.map((row) => row.dataset.trace)));
   const id = await post(page);
+  assert.match(await page.locator(".watch").innerText(), /Look for three orphans that say why/);
   const sender = page.locator(`li[data-trace="${id}"][data-state=orphaned]`);
   await sender.waitFor();
   assert.equal(await sender.locator(".reason").innerText(), "group order-processor processed this record without its trace context: none was written into the record's headers, or propagation is off where it was processed");

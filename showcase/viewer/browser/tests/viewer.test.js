@@ -205,6 +205,28 @@ onPage("a search that did not reach the oldest traces says so, and does when ask
   assert.deepEqual(await findings(page), []);
 });
 
+onPage("sixteen services look different, in every place", {}, async (page) => {
+  const traceId = id(16);
+  const names = Array.from({ length: 16 }, (_, at) => `coloured ${at}`);
+  for (const name of names) await send(world.otlp, name, [span(traceId, "work")]);
+  await page.goto(`${world.url}/traces/${traceId}`);
+  await page.waitForSelector(".row >> nth=15");
+  for (const place of [".row .bar", ".row .dot"]) {
+    const looks = await page.locator(place).evaluateAll((all) => all.map((one) => {
+      const style = getComputedStyle(one);
+      return `${style.backgroundColor} ${style.boxShadow}`;
+    }));
+    assert.equal(new Set(looks).size, 16, `${place}: ${looks}`);
+  }
+  const chips = await page.locator(".facts .chip").evaluateAll((all) => all.map((one) => {
+    const style = getComputedStyle(one);
+    return `${style.borderLeftColor} ${style.borderLeftStyle}`;
+  }));
+  // The head names twelve.
+  assert.equal(new Set(chips).size, 12, `${chips}`);
+  assert.deepEqual(await findings(page), []);
+});
+
 onPage("gaps are compressed on demand, and the queue in them stays to be seen", {}, async (page) => {
   const traceId = id(16);
   const sender = id(8);
