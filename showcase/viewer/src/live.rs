@@ -25,7 +25,7 @@ use crate::join::{self, Join};
 use crate::otlp_json::{LogLine, Traces, hex};
 use crate::parameters::Parameters;
 use crate::query::{answer, failure, ok, trace_id};
-use crate::queue_wait::{self, MAX_SPANS};
+use crate::queue_wait;
 use crate::store::{SpanId, Store, Trace, TraceId, now_ms};
 use crate::summary::{self, Filter, Summary};
 use crate::topology;
@@ -134,7 +134,7 @@ async fn traces(State(live): State<Live>, Query(pairs): Query<Vec<(String, Strin
         let mut newest = live.store.newest_first();
         let (mut found, mut searched, mut looked_at) = (Vec::new(), 0, 0);
         let is_enough = |found: &Vec<_>, looked_at| {
-            found.len() == filter.limit || (looked_at >= MAX_SPANS && !filter.deep)
+            found.len() == filter.limit || looked_at >= filter.max_spans()
         };
         while !is_enough(&found, looked_at)
             && let Some(trace) = newest.next()

@@ -14,6 +14,7 @@ use crate::join::{self, Join, State};
 use crate::messaging;
 use crate::otlp_json::hex;
 use crate::parameters::Parameters;
+use crate::queue_wait::MAX_SPANS;
 use crate::store::{Group, SpanId, Store, Trace};
 
 /// Without spans for so long a trace is quiet; "complete" is never claimed.
@@ -124,6 +125,17 @@ impl Filter {
         })
     }
 
+    /// How many spans may be looked at for one answer: less where each takes longer.
+    pub(crate) fn max_spans(&self) -> usize {
+        if self.deep {
+            usize::MAX
+        } else if self.text.is_some() || self.state.is_some() {
+            MAX_SPANS / 2
+        } else {
+            MAX_SPANS
+        }
+    }
+
     /// Whether the trace may be wanted, as far as can be told without a look at its spans.
     pub(crate) fn may_want(&self, trace: &Trace) -> bool {
         let any = |holds: &dyn Fn(&Group) -> bool| trace.groups.iter().any(|group| holds(group));
@@ -187,8 +199,8 @@ impl Text {
 
     fn is_in(&self, hay: &str) -> bool {
         match self.first {
-            // Nearly everything is ASCII; a copy in lower case of all that is held takes too long.
-            Some((small, capital)) if hay.is_ascii() => {
+            // A copy in lower case of all that is held takes too long.
+            Some((small, capital)) => {
                 let (hay, lower) = (hay.as_bytes(), self.lower.as_bytes());
                 let Some(last) = hay.len().checked_sub(lower.len()) else {
                     return false;
@@ -196,7 +208,7 @@ impl Text {
                 memchr2_iter(small, capital, &hay[..=last])
                     .any(|at| hay[at..at + lower.len()].eq_ignore_ascii_case(lower))
             }
-            _ => hay.to_lowercase().contains(&self.lower),
+            None => hay.to_lowercase().contains(&self.lower),
         }
     }
 
