@@ -150,7 +150,8 @@ function draw(graph, window) {
     } else {
       const x1 = from.x + WIDTH;
       path = `M${x1},${y1} C${x1 + 60},${y1} ${to.x - 60},${y2} ${to.x - 2},${y2}`;
-      textX = (x1 + to.x) / 2;
+      // Above a line that rises there is room on the left, above one that falls on the right.
+      textX = (x1 + to.x) / 2 + Math.sign(y2 - y1) * 26;
       textY = (y1 + y2) / 2 - 8;
     }
     const facts = [`${rate(edge, window)}/min`, edge.errors > 0 && count(edge.errors, "error")].filter(Boolean).join(" · ");
