@@ -1,10 +1,10 @@
 //! What `order-processor` reads from its environment.
 
 use rdkafka_otel::Parent;
-use service::Environment;
 use service::database::Database;
 use service::environment::HttpUrl;
 use service::kafka::KafkaSettings;
+use service::{Environment, Secret};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Config {
     /// What becomes the parent of a `process` span.
     pub process_parent: Parent,
     /// The database.
-    pub database_url: String,
+    pub database_url: Secret,
     /// Where `payments` is.
     pub payments_url: String,
     /// Longest time one try of a payment may take.

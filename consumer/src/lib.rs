@@ -58,9 +58,10 @@ impl Service for OrderProcessor {
 ///
 /// # Errors
 /// A listener that cannot be bound, a database that cannot be opened, or a Kafka client that
-/// cannot be made or fails for good.
+/// cannot be made or fails for good, or that the broker will never let in.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let store = Store::connect(&config.database_url).await?;
+    let store = Store::connect(config.database_url.expose()).await?;
+    let connection = config.kafka.connection(OrderProcessor::NAME)?;
     let producer = TracedProducer::from_config(&config.kafka.producer(OrderProcessor::NAME))?;
     let membership = Membership::new(&config.group);
     let processor = Processor {
@@ -96,7 +97,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             serving.await;
             Ok(())
         },
-        worker.run(shutdown),
+        worker.run(shutdown.clone()),
+        async { Ok(connection.established(&shutdown).await?) },
     )?;
     store.close().await;
     Ok(())

@@ -1,8 +1,8 @@
 //! What `payments` reads from its environment.
 
-use service::Environment;
 use service::database::Database;
 use service::environment::HttpUrl;
+use service::{Environment, Secret};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub struct Config {
     /// Where the API listens.
     pub listen: SocketAddr,
     /// The database.
-    pub database_url: String,
+    pub database_url: Secret,
     /// The gateway; `None` starts the simulated one.
     pub gateway_url: Option<String>,
     /// Where the simulated gateway listens.

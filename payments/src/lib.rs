@@ -50,7 +50,7 @@ impl Service for Payments {
 /// # Errors
 /// A listener that cannot be bound, a database that cannot be opened, or a server that breaks.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let store = Store::connect(&config.database_url).await?;
+    let store = Store::connect(config.database_url.expose()).await?;
     let simulation = match &config.gateway_url {
         Some(_) => None,
         None => Some(service::http::listen("payment gateway", config.simulated_gateway).await?),

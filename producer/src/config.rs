@@ -1,10 +1,10 @@
 //! What `orders-api` reads from its environment.
 
 use rdkafka_otel::Parent;
-use service::Environment;
 use service::database::Database;
 use service::environment::HttpUrl;
 use service::kafka::KafkaSettings;
+use service::{Environment, Secret};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct Config {
     /// What becomes the parent of a `process` span.
     pub process_parent: Parent,
     /// The database.
-    pub database_url: String,
+    pub database_url: Secret,
     /// Where `payments` is.
     pub payments_url: String,
     /// Longest time `payments` may take to verify.

@@ -54,10 +54,11 @@ impl Service for OrdersApi {
 ///
 /// # Errors
 /// A listener that cannot be bound, a database that cannot be opened, or a Kafka client that
-/// cannot be made or fails for good. A broker that does not answer is no error: `/readyz` and
-/// `POST /orders` say so until it does.
+/// cannot be made or fails for good, or that the broker will never let in. A broker that does not
+/// answer is no error: `/readyz` and `POST /orders` say so until it does.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let store = Store::connect(&config.database_url).await?;
+    let store = Store::connect(config.database_url.expose()).await?;
+    let connection = config.kafka.connection(OrdersApi::NAME)?;
     let publisher = Publisher::new(&config.kafka)?;
     let membership = Membership::new(&config.group);
     let listener = StatusListener::new(&config, store.clone(), membership.clone())?;
@@ -80,7 +81,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             serving.await;
             Ok(())
         },
-        listener.run(shutdown),
+        listener.run(shutdown.clone()),
+        async { Ok(connection.established(&shutdown).await?) },
     )?;
     publisher.flush().await;
     store.close().await;

@@ -3,7 +3,8 @@
 
 use opentelemetry::KeyValue;
 use order_events::OrderPlaced;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::FutureRecord;
 use rdkafka_otel::TracedProducer;
 use service::kafka::KafkaSettings;
@@ -58,7 +59,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Whether the broker answers and knows the topic.
+    /// Whether the broker answers, and lets this service see the topic.
     pub(crate) async fn reaches_broker(&self) -> Result<(), String> {
         let (producer, topic) = (self.producer.clone(), self.topic.clone());
         let asked = tokio::task::spawn_blocking(move || {
@@ -70,10 +71,14 @@ impl Publisher {
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
-        match metadata.topics().first() {
-            Some(topic) if topic.error().is_none() => Ok(()),
-            _ => Err(format!("topic {} is missing", self.topic)),
-        }
+        let error = metadata.topics().first().and_then(MetadataTopic::error);
+        error.map_or(Ok(()), |error| {
+            Err(format!(
+                "topic {}: {}",
+                self.topic,
+                RDKafkaErrorCode::from(error)
+            ))
+        })
     }
 
     /// Waits for records on their way, for up to 5 s.

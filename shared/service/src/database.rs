@@ -5,12 +5,16 @@
 //! so none needs a transaction of several and none can meet SQLite's instant busy error.
 
 use crate::environment::Environment;
+use crate::{Secret, WITHOUT_TLS};
 use sqlx::any::{AnyArguments, AnyPoolOptions, AnyRow};
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Any, AnyPool};
 use std::time::Duration;
 use telemetry::database::{DatabaseSpans, Statement};
+use telemetry::http_client::Url;
+
+const VARIABLE: &str = "DATABASE_URL";
 
 /// Longest wait for a connection, and for one statement.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -60,12 +64,16 @@ pub type Bound<'q> = Query<'q, Any, AnyArguments>;
 
 impl Database {
     /// Reads `DATABASE_URL`; the default is a SQLite file of the service's own under `./data`.
-    pub fn configure(environment: &mut Environment<'_>, service: &str) -> String {
-        environment.read(
-            "DATABASE_URL",
+    pub fn configure(environment: &mut Environment<'_>, service: &str) -> Secret {
+        let url = environment.read(
+            VARIABLE,
             format!("sqlite://data/{service}.db"),
-            "sqlite://FILE or postgres://USER:PASSWORD@HOST/NAME",
-        )
+            "sqlite://FILE or postgres://USER:PASSWORD@HOST/NAME[?sslmode=verify-full&sslrootcert=FILE]",
+        );
+        if cfg!(not(feature = "tls")) && wants_tls(&url) {
+            environment.fault(VARIABLE, format!("sslmode: {WITHOUT_TLS}"));
+        }
+        Secret::new(url)
     }
 
     /// Opens the database and makes the tables of `schema` that are not there yet.
@@ -169,6 +177,16 @@ async fn in_time<T>(query: impl Future<Output = Result<T, sqlx::Error>>) -> Resu
     tokio::time::timeout(TIMEOUT, query)
         .await
         .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+}
+
+/// Whether a PostgreSQL URL asks for a connection that cannot do without TLS.
+fn wants_tls(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| {
+        url.query_pairs().any(|(name, mode)| {
+            matches!(&*name, "sslmode" | "ssl-mode")
+                && matches!(&*mode, "require" | "verify-ca" | "verify-full")
+        })
+    })
 }
 
 fn make_folder(url: &str) -> Result<(), ConnectError> {

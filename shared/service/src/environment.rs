@@ -3,6 +3,7 @@
 //! Reading a variable also declares it: its name, default and meaning are what `--help` prints, so
 //! help and behaviour cannot drift apart. The `OTEL_*` variables are `telemetry`'s.
 
+use crate::secret::Secret;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::Duration;
@@ -104,6 +105,45 @@ impl<'a> Environment<'a> {
     /// A switch: `true`, `on`, `1` or `yes` against `false`, `off`, `0` or `no`, in any case.
     pub fn switch(&mut self, name: &'static str, default: bool, about: &'static str) -> bool {
         self.read(name, Switch(default), about).0
+    }
+
+    /// A secret: the value of the first variable, to the byte, or the content of the file that the
+    /// second names, without the line end that editors leave. Each comes with its sentence for
+    /// `--help`. `None` if both are unset or empty; both is a fault.
+    pub fn secret(
+        &mut self,
+        (name, about): (&'static str, &'static str),
+        (file_name, file_about): (&'static str, &'static str),
+    ) -> Option<Secret> {
+        self.declare(name, String::new(), about);
+        let value = (self.lookup)(name).filter(|value| !value.is_empty());
+        let file: String = match self.read_optional(file_name, file_about) {
+            Some(file) => file,
+            None => return value.map(Secret::new),
+        };
+        if value.is_some() {
+            self.fault(
+                file_name,
+                format!("is set, and so is {name}; leave one out"),
+            );
+            return None;
+        }
+        match std::fs::read_to_string(&file) {
+            Ok(content) if content.trim_end_matches(['\r', '\n']).is_empty() => {
+                self.fault(file_name, format!("{file} is empty"));
+                None
+            }
+            Ok(content) => Some(Secret::new(content.trim_end_matches(['\r', '\n']))),
+            Err(error) => {
+                self.fault(file_name, format!("{file} cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Whether the value of `name` is known to be unusable.
+    pub(crate) fn has_fault(&self, name: &str) -> bool {
+        self.faults.iter().any(|fault| fault.name == name)
     }
 
     /// Notes that the value of `name` cannot be used.

@@ -1,8 +1,17 @@
-//! Kafka client settings of the services: safe defaults, and a way to hand in librdkafka
-//! properties that a particular broker needs.
+//! Kafka client settings of the services: safe defaults, TLS and SASL (`security`), a first
+//! connection that says what is wrong (`connection`), and a way to hand in librdkafka properties
+//! that a particular broker needs.
 //!
 //! The defaults are right for Redpanda and Kafka. What the showcase's embedded broker needs comes
 //! in from outside through the two `KAFKA_*_PROPERTIES` variables, and is never a default.
+
+mod connection;
+mod handshake;
+mod protocol;
+mod security;
+
+pub use connection::{Connection, ConnectionError};
+pub use security::{Security, VARIABLES as SECURITY_VARIABLES};
 
 use crate::consumer_lag::ConsumerLag;
 use crate::environment::Environment;
@@ -29,6 +38,7 @@ pub struct KafkaSettings {
     pub topics: Topics,
     /// How long a send may take, from enqueueing to the broker's acknowledgement.
     pub send_timeout: Duration,
+    security: Security,
     prefix: String,
     consumer_properties: Properties,
     producer_properties: Properties,
@@ -42,6 +52,7 @@ impl KafkaSettings {
             String::from("127.0.0.1:9092"),
             "Kafka bootstrap servers, host:port[,host:port]",
         );
+        let security = Security::configure(environment);
         let prefix = environment.read(
             "TOPIC_PREFIX",
             String::new(),
@@ -66,6 +77,7 @@ impl KafkaSettings {
             brokers,
             topics: Topics::with_prefix(&prefix),
             prefix,
+            security,
             send_timeout,
             consumer_properties,
             producer_properties,
@@ -81,15 +93,18 @@ impl KafkaSettings {
     /// For `client.id` `client`: an idempotent producer that waits for all replicas, so that an acknowledged record is one
     /// that was not lost and not doubled by a retry.
     pub fn producer(&self, client: &str) -> ClientConfig {
-        let mut config = ClientConfig::new();
+        let mut config = self.client(client);
         config
-            .set("bootstrap.servers", &self.brokers)
-            .set("client.id", client)
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set(
                 "message.timeout.ms",
                 self.send_timeout.as_millis().to_string(),
+            )
+            // Shorter than the send, or a topic that does not exist is reported as a timeout.
+            .set(
+                "topic.metadata.propagation.max.ms",
+                (self.send_timeout / 2).as_millis().to_string(),
             );
         self.producer_properties.apply(&mut config);
         config
@@ -97,10 +112,8 @@ impl KafkaSettings {
 
     /// For `client.id` `client`: a consumer of `group` that commits by hand and starts at the earliest record.
     pub fn consumer(&self, client: &str, group: &str) -> ClientConfig {
-        let mut config = ClientConfig::new();
+        let mut config = self.client(client);
         config
-            .set("bootstrap.servers", &self.brokers)
-            .set("client.id", client)
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -109,10 +122,29 @@ impl KafkaSettings {
         self.consumer_properties.apply(&mut config);
         config
     }
+
+    /// The first connection of `client`, which tells whether these settings can work at all.
+    ///
+    /// # Errors
+    /// Settings that librdkafka refuses.
+    pub fn connection(&self, client: &str) -> Result<Connection, ConnectionError> {
+        let mut config = self.client(client);
+        self.consumer_properties.apply(&mut config);
+        Connection::open(&config, &self.topics.orders)
+    }
+
+    fn client(&self, client: &str) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", client);
+        self.security.apply(&mut config);
+        config
+    }
 }
 
 /// librdkafka properties as `key=value[,key=value]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 struct Properties(Vec<(String, String)>);
 
 impl Properties {
@@ -120,6 +152,16 @@ impl Properties {
         for (key, value) in &self.0 {
             config.set(key, value);
         }
+    }
+}
+
+/// The names only: a value may be a password.
+impl fmt::Debug for Properties {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_list()
+            .entries(self.0.iter().map(|(key, _)| key))
+            .finish()
     }
 }
 

@@ -18,11 +18,17 @@ pub mod kafka;
 pub mod problem;
 mod process;
 pub mod record_loop;
+mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use environment::Environment;
 pub use process::{Service, launch, main, shutdown_on_signal};
+pub use secret::Secret;
+
+/// What a setting that needs the feature `tls` is answered with in a build that lacks it.
+pub(crate) const WITHOUT_TLS: &str =
+    "this program was built without TLS: build it with --features tls";
 
 /// jemalloc for Rust and, unprefixed, for librdkafka too: headers and spans are made on one thread
 /// and freed on another, which is what glibc's arenas are slow at.

@@ -16,12 +16,14 @@
 //! | `OTEL_PROPAGATORS` | `tracecontext`, `baggage`; `none` | `tracecontext,baggage` |
 //! | `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER`, `OTEL_LOGS_EXPORTER` | `otlp`, `console`, `none` | `otlp` |
 //! | `OTEL_EXPORTER_OTLP_PROTOCOL`, and per signal | `http/protobuf`, `grpc` | `http/protobuf` |
+//! | `OTEL_EXPORTER_OTLP_CERTIFICATE`, and per signal | PEM file of whom to trust over https | the system's |
+//! | `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `…_CLIENT_KEY`, and per signal | PEM files of our own | unset |
 //! | `OTEL_BSP_MAX_QUEUE_SIZE` | spans that may wait | `16384` |
 //! | `LOG_FORMAT` | `pretty`, `json` | `pretty` |
 //! | `RUST_LOG` | filter of the log on stderr and of OTLP logs | `info` |
 //! | `NO_COLOR` | anything: no colour | unset |
 //!
-//! A wrong value is an error that names the variable, for all that are wrong at once; so is a value
+//! Endpoints over https take the feature `tls`. A wrong value is an error that names the variable, for all that are wrong at once; so is a value
 //! that the SDK would have ignored in silence.
 
 mod client_error;
@@ -37,6 +39,8 @@ mod sdk_lines;
 mod settings;
 mod setup;
 mod subscriber;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 mod url_redaction;
 
 pub mod database;
@@ -46,3 +50,4 @@ pub mod http_server;
 pub use environment::SettingError;
 pub use losses::{Loss, ShutdownReport};
 pub use setup::{ServiceIdentity, Telemetry, TelemetryError, init};
+pub use tls::TlsError;

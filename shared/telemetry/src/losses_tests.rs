@@ -48,6 +48,7 @@ fn a_failure_is_said_once_and_so_is_the_recovery() {
     let otlp = Exporter::Otlp {
         protocol: crate::settings::Protocol::Grpc,
         endpoint: "http://h:4317/".to_owned(),
+        tls: None,
     };
     let said = messages(|| {
         let account = Account::new("spans", &otlp);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use opentelemetry::global;
 use opentelemetry_otlp::{
-    ExporterBuildError, LogExporter, MetricExporter, Protocol as OtlpProtocol, SpanExporter,
-    WithExportConfig,
+    LogExporter, MetricExporter, Protocol as OtlpProtocol, SpanExporter, WithExportConfig,
+    WithHttpConfig, WithTonicConfig,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -22,7 +22,9 @@ use tokio::time;
 use crate::counting::{CountedExporter, CountedLogs, CountedSpans};
 use crate::losses::{Account, ShutdownReport};
 use crate::own_metrics;
-use crate::settings::{Exporter, Protocol, Settings};
+use crate::settings::{Exporter, Protocol, Settings, Tls};
+use crate::setup::TelemetryError;
+use crate::tls::{self, TlsError};
 
 /// The most combinations of labels that one instrument has series for. In ordinary use none has half
 /// of that; what is beyond goes, all together, into one series that says `otel.metric.overflow`.
@@ -43,7 +45,7 @@ struct Accounts {
 }
 
 impl Providers {
-    pub(crate) fn build(settings: &Settings) -> Result<Self, ExporterBuildError> {
+    pub(crate) fn build(settings: &Settings) -> Result<Self, TelemetryError> {
         let mut providers = Self {
             traces: None,
             metrics: None,
@@ -76,19 +78,20 @@ impl Providers {
         &self,
         settings: &Settings,
         resource: Resource,
-    ) -> Result<Option<SdkMeterProvider>, ExporterBuildError> {
+    ) -> Result<Option<SdkMeterProvider>, TelemetryError> {
         let account = Arc::clone(&self.accounts.metrics);
         let builder = SdkMeterProvider::builder()
             .with_resource(resource)
             .with_view(bounded);
         let builder = match &settings.metrics {
-            Exporter::Otlp { protocol, .. } => {
+            Exporter::Otlp { protocol, tls, .. } => {
                 let inner = match protocol {
-                    Protocol::HttpProtobuf => MetricExporter::builder()
-                        .with_http()
-                        .with_protocol(OtlpProtocol::HttpBinary)
-                        .build()?,
-                    Protocol::Grpc => MetricExporter::builder().with_tonic().build()?,
+                    Protocol::HttpProtobuf => {
+                        over_http(MetricExporter::builder().with_http(), tls)?.build()?
+                    }
+                    Protocol::Grpc => {
+                        over_grpc(MetricExporter::builder().with_tonic(), tls)?.build()?
+                    }
                 };
                 builder.with_periodic_exporter(CountedExporter { inner, account })
             }
@@ -106,18 +109,19 @@ impl Providers {
         &self,
         settings: &Settings,
         resource: Resource,
-    ) -> Result<SdkTracerProvider, ExporterBuildError> {
+    ) -> Result<SdkTracerProvider, TelemetryError> {
         let builder = SdkTracerProvider::builder()
             .with_resource(resource)
             .with_sampler(settings.sampler.clone());
         let processor = match &settings.traces {
-            Exporter::Otlp { protocol, .. } => {
+            Exporter::Otlp { protocol, tls, .. } => {
                 let exporter = match protocol {
-                    Protocol::HttpProtobuf => SpanExporter::builder()
-                        .with_http()
-                        .with_protocol(OtlpProtocol::HttpBinary)
-                        .build()?,
-                    Protocol::Grpc => SpanExporter::builder().with_tonic().build()?,
+                    Protocol::HttpProtobuf => {
+                        over_http(SpanExporter::builder().with_http(), tls)?.build()?
+                    }
+                    Protocol::Grpc => {
+                        over_grpc(SpanExporter::builder().with_tonic(), tls)?.build()?
+                    }
                 };
                 self.span_processor(settings, exporter)
             }
@@ -154,15 +158,16 @@ impl Providers {
         &self,
         settings: &Settings,
         resource: Resource,
-    ) -> Result<Option<SdkLoggerProvider>, ExporterBuildError> {
+    ) -> Result<Option<SdkLoggerProvider>, TelemetryError> {
         let processor = match &settings.logs {
-            Exporter::Otlp { protocol, .. } => {
+            Exporter::Otlp { protocol, tls, .. } => {
                 let exporter = match protocol {
-                    Protocol::HttpProtobuf => LogExporter::builder()
-                        .with_http()
-                        .with_protocol(OtlpProtocol::HttpBinary)
-                        .build()?,
-                    Protocol::Grpc => LogExporter::builder().with_tonic().build()?,
+                    Protocol::HttpProtobuf => {
+                        over_http(LogExporter::builder().with_http(), tls)?.build()?
+                    }
+                    Protocol::Grpc => {
+                        over_grpc(LogExporter::builder().with_tonic(), tls)?.build()?
+                    }
                 };
                 self.log_processor(exporter)
             }
@@ -227,4 +232,22 @@ fn bounded(_: &Instrument) -> Option<Stream> {
         .with_cardinality_limit(MOST_SERIES)
         .build()
         .ok()
+}
+
+fn over_http<B>(builder: B, tls: &Option<Box<Tls>>) -> Result<B, TlsError>
+where
+    B: WithExportConfig + WithHttpConfig,
+{
+    let builder = builder.with_protocol(OtlpProtocol::HttpBinary);
+    match tls {
+        Some(tls) => tls::http(builder, tls),
+        None => Ok(builder),
+    }
+}
+
+fn over_grpc<B: WithTonicConfig>(builder: B, tls: &Option<Box<Tls>>) -> Result<B, TlsError> {
+    match tls {
+        Some(tls) => tls::grpc(builder, tls),
+        None => Ok(builder),
+    }
 }

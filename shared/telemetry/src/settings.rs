@@ -5,6 +5,7 @@
 //! ignores are given their meaning. Nothing is built here and no global is touched.
 
 use std::fmt;
+use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::trace::Sampler;
@@ -19,6 +20,13 @@ use crate::{resource, url_redaction};
 /// More than the SDK's 2,048, which a service under load fills within one export.
 const SPAN_QUEUE: usize = 16_384;
 
+/// The specification's, for one request.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The HTTP exporter would find that out at its first batch.
+const WITHOUT_TLS: &str = "https needs TLS, which this program was built without: build it with \
+                           --features tls, or send to a collector over http";
+
 /// Where one signal goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Exporter {
@@ -26,6 +34,8 @@ pub(crate) enum Exporter {
         protocol: Protocol,
         /// For people: the exporter reads the variables itself.
         endpoint: String,
+        /// For an endpoint over https.
+        tls: Option<Tls>,
     },
     Console,
     None,
@@ -39,6 +49,34 @@ impl fmt::Display for Exporter {
             Self::None => "nowhere",
         })
     }
+}
+
+/// What an exporter over TLS needs that it does not read itself.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Tls {
+    /// As it was given; it may hold a password.
+    pub(crate) endpoint: String,
+    pub(crate) timeout: Duration,
+    /// Whom to trust instead of the system's authorities.
+    pub(crate) authorities: Option<PemFile>,
+    /// The client's own certificate and the key to it.
+    pub(crate) client: Option<(PemFile, PemFile)>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("authorities", &self.authorities)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A file, and the variable that names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PemFile {
+    pub(crate) variable: String,
+    pub(crate) file: String,
 }
 
 /// How OTLP travels.
@@ -158,7 +196,7 @@ impl Reader<'_> {
         }
         // Checked even where the exporter is not OTLP: a wrong value is wrong all the same.
         let protocol = self.protocol(signal);
-        let endpoint = self.endpoint(signal, protocol);
+        let (endpoint, tls) = self.endpoint(signal, protocol);
         let kind = self.choice(
             &variable,
             &[
@@ -169,7 +207,11 @@ impl Reader<'_> {
             Kind::Otlp,
         );
         match kind {
-            Kind::Otlp => Exporter::Otlp { protocol, endpoint },
+            Kind::Otlp => Exporter::Otlp {
+                protocol,
+                endpoint,
+                tls,
+            },
             Kind::Console => Exporter::Console,
             Kind::None => Exporter::None,
         }
@@ -197,26 +239,65 @@ impl Reader<'_> {
         )
     }
 
-    /// TLS is not compiled in, and the HTTP exporter would find that out at its first batch.
-    fn endpoint(&mut self, signal: &str, protocol: Protocol) -> String {
+    /// The endpoint for people, and what it takes if it is over https.
+    fn endpoint(&mut self, signal: &str, protocol: Protocol) -> (String, Option<Tls>) {
         let variable = self.otlp_variable(signal, "ENDPOINT");
         let Some(endpoint) = self.text(&variable) else {
-            return match protocol {
-                Protocol::HttpProtobuf => "http://localhost:4318".to_owned(),
-                Protocol::Grpc => "http://localhost:4317".to_owned(),
+            let default = match protocol {
+                Protocol::HttpProtobuf => "http://localhost:4318",
+                Protocol::Grpc => "http://localhost:4317",
             };
+            return (default.to_owned(), None);
         };
-        let problem = match Url::parse(&endpoint) {
+        match Url::parse(&endpoint) {
             Ok(url) if url.scheme() == "http" && url.has_host() => {
-                return url_redaction::full(&url);
+                return (url_redaction::full(&url), None);
             }
-            Ok(url) if url.scheme() == "https" => {
-                "https is not supported by this build; send to a collector over http"
+            Ok(url) if url.scheme() == "https" && url.has_host() => {
+                if cfg!(feature = "tls") {
+                    let shown = url_redaction::full(&url);
+                    return (shown, Some(self.tls(signal, endpoint)));
+                }
+                self.reject(&variable, WITHOUT_TLS.to_owned());
             }
-            _ => "not a URL of the form http://host:port",
-        };
-        self.reject(&variable, problem.to_owned());
-        endpoint
+            _ => self.reject(
+                &variable,
+                "not a URL of the form http://host:port or https://host:port".to_owned(),
+            ),
+        }
+        (String::new(), None)
+    }
+
+    fn tls(&mut self, signal: &str, endpoint: String) -> Tls {
+        let certificate = self.pem_file(signal, "CLIENT_CERTIFICATE");
+        let key = self.pem_file(signal, "CLIENT_KEY");
+        for (one, other, missing) in [
+            (&certificate, &key, "CLIENT_KEY"),
+            (&key, &certificate, "CLIENT_CERTIFICATE"),
+        ] {
+            if let (Some(set), None) = (one, other) {
+                let variable = self.otlp_variable(signal, missing);
+                let problem = format!("is needed with {}", set.variable);
+                self.reject(&variable, problem);
+            }
+        }
+        let timeout = self.otlp_variable(signal, "TIMEOUT");
+        Tls {
+            endpoint,
+            // That it is a number is checked elsewhere.
+            timeout: self
+                .text(&timeout)
+                .and_then(|millis| millis.parse().ok())
+                .map_or(EXPORT_TIMEOUT, Duration::from_millis),
+            authorities: self.pem_file(signal, "CERTIFICATE"),
+            client: certificate.zip(key),
+        }
+    }
+
+    fn pem_file(&self, signal: &str, name: &str) -> Option<PemFile> {
+        let variable = self.otlp_variable(signal, name);
+        let file = self.text(&variable)?;
+        Some(PemFile { variable, file })
     }
 
     fn sampler(&mut self) -> Sampler {

@@ -80,6 +80,7 @@ fn assert_defaults(settings: &Settings) {
     let otlp = Exporter::Otlp {
         protocol: Protocol::HttpProtobuf,
         endpoint: "http://localhost:4318".to_owned(),
+        tls: None,
     };
     assert!(!settings.disabled);
     assert_eq!(
@@ -154,6 +155,7 @@ fn good_values_are_taken() {
     let logs = Exporter::Otlp {
         protocol: Protocol::Grpc,
         endpoint: "http://REDACTED:REDACTED@collector:4317/".to_owned(),
+        tls: None,
     };
     assert_eq!(settings.logs, logs);
     assert_eq!(settings.span_queue, 64);
@@ -253,19 +255,14 @@ fn each_bad_value_is_named_with_what_would_be_right() {
             format!("`http/json` is not known; {protocols}"),
         ),
         (
-            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-            "https://h:4318",
-            "https is not supported by this build; send to a collector over http".to_owned(),
-        ),
-        (
             "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
             "localhost:4318",
-            "not a URL of the form http://host:port".to_owned(),
+            "not a URL of the form http://host:port or https://host:port".to_owned(),
         ),
         (
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
             "collector",
-            "not a URL of the form http://host:port".to_owned(),
+            "not a URL of the form http://host:port or https://host:port".to_owned(),
         ),
         (
             "OTEL_EXPORTER_OTLP_TIMEOUT",
@@ -441,4 +438,63 @@ fn each_process_has_an_instance_id_of_its_own() {
     let (one, other) = (id(), id());
     assert_ne!(one, other);
     assert!(uuid::Uuid::parse_str(&one).is_ok());
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn https_is_refused_by_a_build_without_tls() {
+    assert_eq!(
+        problems(&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://h:4318")]),
+        [
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: https needs TLS, which this program was built \
+             without: build it with --features tls, or send to a collector over http"
+        ]
+    );
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn https_takes_its_files_and_timeout_from_the_signal_or_from_all_and_hides_credentials() {
+    let settings = read(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:hunter2@h:4318"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://h:4318"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "3000"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "ca.pem"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "traces.pem"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "client.pem"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "client.key"),
+    ])
+    .unwrap();
+    let pem = |variable: &str, file: &str| PemFile {
+        variable: format!("OTEL_EXPORTER_OTLP_{variable}"),
+        file: file.to_owned(),
+    };
+    let otlp = |authorities| Exporter::Otlp {
+        protocol: Protocol::HttpProtobuf,
+        endpoint: "https://REDACTED:REDACTED@h:4318/".to_owned(),
+        tls: Some(Tls {
+            endpoint: "https://user:hunter2@h:4318".to_owned(),
+            timeout: Duration::from_secs(3),
+            authorities: Some(authorities),
+            client: Some((
+                pem("CLIENT_CERTIFICATE", "client.pem"),
+                pem("CLIENT_KEY", "client.key"),
+            )),
+        }),
+    };
+    assert_eq!(
+        settings.traces,
+        otlp(pem("TRACES_CERTIFICATE", "traces.pem"))
+    );
+    assert_eq!(settings.metrics, otlp(pem("CERTIFICATE", "ca.pem")));
+    assert!(matches!(settings.logs, Exporter::Otlp { tls: None, .. }));
+    assert!(!format!("{settings:?}").contains("hunter2"));
+
+    assert_eq!(
+        problems(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://h"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "client.key"),
+        ]),
+        ["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: is needed with OTEL_EXPORTER_OTLP_CLIENT_KEY"]
+    );
 }

@@ -17,6 +17,7 @@ use crate::log_format::LineFormat;
 use crate::losses::{self, ShutdownReport};
 use crate::providers::Providers;
 use crate::settings::{Propagators, Settings};
+use crate::tls::TlsError;
 use crate::{resource, subscriber};
 
 /// How long [`Telemetry::shutdown`] may take in all.
@@ -40,6 +41,9 @@ pub enum TelemetryError {
     /// An OTLP exporter refused its settings.
     #[error("cannot build an OTLP exporter: {0}")]
     Exporter(#[from] ExporterBuildError),
+    /// An OTLP exporter cannot use TLS as it is set up.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// Telemetry, or another `tracing` subscriber, is set up already.
     #[error("a tracing subscriber is set already")]
     SubscriberIsSet,

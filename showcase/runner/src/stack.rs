@@ -9,6 +9,9 @@ use crate::child::{Child, ChildError, Launch};
 use crate::topics;
 use anyhow::{Context, bail};
 use order_events::Topics;
+use service::Environment;
+use service::environment::ConfigError;
+use service::kafka::{SECURITY_VARIABLES, Security};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -151,7 +154,8 @@ impl Stack {
         self.brokers = match self.plan.broker.clone() {
             Broker::Running(address) => address,
             Broker::Real(address) => {
-                topics::create(&address, &topics.all(), PARTITIONS).await?;
+                let security = self.security()?;
+                topics::create(&address, &security, &topics.all(), PARTITIONS).await?;
                 address
             }
             Broker::Embedded => {
@@ -178,6 +182,20 @@ impl Stack {
             took: started.elapsed(),
         });
         Ok(())
+    }
+
+    /// What `orders-api` will connect with: the runner does the same.
+    fn security(&self) -> Result<Security, ConfigError> {
+        let mut environment = Environment::from_fn(|variable| {
+            let given = self.plan.environment.iter().rev();
+            given
+                .filter(|(to, name, _)| to == "orders-api" && name == variable)
+                .map(|(_, _, value)| value.clone())
+                .next()
+                .or_else(|| std::env::var(variable).ok())
+        });
+        let security = Security::configure(&mut environment);
+        environment.finish(security)
     }
 
     /// Starts `service`, which is not running, and waits until it is ready.
@@ -278,6 +296,8 @@ impl Stack {
                     "KAFKA_CONSUMER_PROPERTIES",
                     broker::CONSUMER_PROPERTIES.into(),
                 ));
+                // The embedded broker has neither TLS nor users, whatever the caller's own has.
+                environment.extend(SECURITY_VARIABLES.map(|name| (name, String::new())));
             }
         }
         match service {

@@ -4,6 +4,7 @@
 //! Content is printed as data: what a terminal would act on is escaped.
 
 use crate::broker;
+use crate::topics;
 use crate::trace_view::printable;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -11,6 +12,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset, Timestamp, TopicPartitionList};
 use rdkafka_otel::raw_headers;
+use service::Environment;
+use service::kafka::Security;
 use std::time::Duration;
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,7 +24,7 @@ const SHOWN: usize = 2_000;
 pub(crate) struct TailArguments {
     /// Topic, such as orders, order-status or orders.dlq
     topic: String,
-    /// Bootstrap servers
+    /// Bootstrap servers; KAFKA_SECURITY_PROTOCOL and what belongs to it count as for the services
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     brokers: String,
     /// Begin with the oldest record there is, instead of with the next one
@@ -42,6 +45,11 @@ pub(crate) async fn run(arguments: TailArguments) -> anyhow::Result<()> {
             config.set(key, value);
         }
     }
+    let mut environment = Environment::of_process();
+    let security = Security::configure(&mut environment);
+    environment.finish(security)?.apply(&mut config);
+    let or_else = "start the showcase with `cargo run`, or name another broker with --brokers";
+    topics::reach(&config, &arguments.topic, or_else).await?;
     let partitions = partitions(config.clone(), &arguments).await?;
     let consumer: StreamConsumer = config.create()?;
     consumer.assign(&partitions)?;
@@ -70,13 +78,9 @@ async fn partitions(
         let client: BaseConsumer = config.create()?;
         client.fetch_metadata(Some(&topic), METADATA_TIMEOUT)
     });
-    let metadata = asked.await?.with_context(|| {
-        format!(
-            "no Kafka broker answers at {}; start the showcase with `cargo run`, or name another \
-             broker with --brokers",
-            arguments.brokers
-        )
-    })?;
+    let metadata = asked
+        .await?
+        .with_context(|| format!("the broker does not tell of {}", arguments.topic))?;
     let start = if arguments.from_beginning {
         Offset::Beginning
     } else {

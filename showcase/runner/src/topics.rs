@@ -1,4 +1,4 @@
-//! Creates topics on a real broker, and deletes those of a bench.
+//! The runner's own dealings with a broker: whether it can be reached, and the topics on a real one.
 
 use anyhow::{Context, bail};
 use rdkafka::ClientConfig;
@@ -6,9 +6,11 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
+use service::kafka::{Connection, Security};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
-/// How long the broker may take to answer.
+/// How long the broker may take to answer; more than a connection takes to say what is wrong.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes sure that `names` exist at `brokers`; a new one gets `partitions` partitions and the
@@ -17,10 +19,19 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// A message that says what to do if no broker answers, or that names the topic it refuses.
-pub(crate) async fn create(brokers: &str, names: &[&str], partitions: i32) -> anyhow::Result<()> {
+pub(crate) async fn create(
+    brokers: &str,
+    security: &Security,
+    names: &[&str],
+    partitions: i32,
+) -> anyhow::Result<()> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
-    let existing = existing(config.clone(), brokers).await?;
+    security.apply(&mut config);
+    let topic = names.first().copied().unwrap_or_default();
+    let or_else = "start one there, or leave --brokers out to use the embedded one";
+    reach(&config, topic, or_else).await?;
+    let existing = existing(config.clone()).await?;
     let missing: Vec<&str> = names
         .iter()
         .copied()
@@ -73,17 +84,30 @@ pub(crate) async fn delete(brokers: &str, names: &[&str]) -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn existing(config: ClientConfig, brokers: &str) -> anyhow::Result<Vec<String>> {
+/// Waits until the broker of `config` has let a client in.
+///
+/// # Errors
+/// A message that says what is wrong, or what to do if none answers in time.
+pub(crate) async fn reach(config: &ClientConfig, topic: &str, or_else: &str) -> anyhow::Result<()> {
+    let forever = CancellationToken::new();
+    let connected = Connection::open(config, topic)?.established(&forever);
+    match tokio::time::timeout(TIMEOUT, connected).await {
+        Ok(connected) => Ok(connected?),
+        Err(_) => bail!(
+            "no Kafka broker answers at {}; {or_else}",
+            config.get("bootstrap.servers").unwrap_or_default()
+        ),
+    }
+}
+
+async fn existing(config: ClientConfig) -> anyhow::Result<Vec<String>> {
     let asked = tokio::task::spawn_blocking(move || {
         let client: BaseConsumer = config.create()?;
         client.fetch_metadata(None, TIMEOUT)
     });
-    let metadata = asked.await?.with_context(|| {
-        format!(
-            "no Kafka broker answers at {brokers}; start one there, or leave --brokers out to use \
-             the embedded one"
-        )
-    })?;
+    let metadata = asked
+        .await?
+        .context("the broker does not tell its topics")?;
     Ok(metadata
         .topics()
         .iter()

@@ -21,7 +21,8 @@ const BOLD: Style = Style::new().bold();
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArguments {
-    /// Use this Kafka instead of the embedded broker; missing topics are created
+    /// Use this Kafka instead of the embedded broker; missing topics are created.
+    /// KAFKA_SECURITY_PROTOCOL and what belongs to it count as for the services
     #[arg(long, value_name = "HOST:PORT")]
     brokers: Option<String>,
     /// Folder for databases and logs, kept from run to run [default: a fresh one for each run]

@@ -5,6 +5,7 @@ use crate::broker;
 use crate::child::{Child, Launch};
 use crate::topics;
 use anyhow::Context;
+use service::kafka::Security;
 use std::path::Path;
 
 const NAME: &str = "broker";
@@ -31,7 +32,7 @@ impl Cluster {
     ) -> anyhow::Result<Self> {
         let topic = format!("throughline-bench-{}", uuid::Uuid::new_v4().simple());
         if let Some(brokers) = brokers {
-            topics::create(brokers, &[&topic], PARTITIONS as i32).await?;
+            topics::create(brokers, &Security::default(), &[&topic], PARTITIONS as i32).await?;
             return Ok(Self {
                 brokers: brokers.to_owned(),
                 topic,
