@@ -35,7 +35,7 @@ pub(crate) enum Exporter {
         /// For people: the exporter reads the variables itself.
         endpoint: String,
         /// For an endpoint over https.
-        tls: Option<Tls>,
+        tls: Option<Box<Tls>>,
     },
     Console,
     None,
@@ -240,7 +240,7 @@ impl Reader<'_> {
     }
 
     /// The endpoint for people, and what it takes if it is over https.
-    fn endpoint(&mut self, signal: &str, protocol: Protocol) -> (String, Option<Tls>) {
+    fn endpoint(&mut self, signal: &str, protocol: Protocol) -> (String, Option<Box<Tls>>) {
         let variable = self.otlp_variable(signal, "ENDPOINT");
         let Some(endpoint) = self.text(&variable) else {
             let default = match protocol {
@@ -256,7 +256,7 @@ impl Reader<'_> {
             Ok(url) if url.scheme() == "https" && url.has_host() => {
                 if cfg!(feature = "tls") {
                     let shown = url_redaction::full(&url);
-                    return (shown, Some(self.tls(signal, endpoint)));
+                    return (shown, Some(Box::new(self.tls(signal, endpoint))));
                 }
                 self.reject(&variable, WITHOUT_TLS.to_owned());
             }

@@ -472,7 +472,7 @@ fn https_takes_its_files_and_timeout_from_the_signal_or_from_all_and_hides_crede
     let otlp = |authorities| Exporter::Otlp {
         protocol: Protocol::HttpProtobuf,
         endpoint: "https://REDACTED:REDACTED@h:4318/".to_owned(),
-        tls: Some(Tls {
+        tls: Some(Box::new(Tls {
             endpoint: "https://user:hunter2@h:4318".to_owned(),
             timeout: Duration::from_secs(3),
             authorities: Some(authorities),
@@ -480,7 +480,7 @@ fn https_takes_its_files_and_timeout_from_the_signal_or_from_all_and_hides_crede
                 pem("CLIENT_CERTIFICATE", "client.pem"),
                 pem("CLIENT_KEY", "client.key"),
             )),
-        }),
+        })),
     };
     assert_eq!(
         settings.traces,
