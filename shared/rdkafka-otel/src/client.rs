@@ -7,13 +7,17 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
-use opentelemetry::trace::{Span, SpanBuilder, TraceContextExt, Tracer, TracerProvider};
+use opentelemetry::trace::{
+    Span, SpanBuilder, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState,
+    Tracer, TracerProvider,
+};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use rdkafka::{ClientConfig, Message};
 
 use crate::metrics::Metrics;
 use crate::propagation::Propagation;
 use crate::semconv::{self, Operation};
+use crate::topic::{Topic, Topics};
 
 /// Kafka's port where a bootstrap server is given without one, as librdkafka assumes it.
 const DEFAULT_PORT: u16 = 9092;
@@ -25,8 +29,11 @@ const LONGEST_KEY: usize = 1024;
 /// The tracer of one Kafka client and what its spans have in common.
 pub(crate) struct Client {
     tracer: BoxedTracer,
+    /// There is no SDK, so no span is ever recorded.
+    is_noop: bool,
     pub(crate) propagation: Propagation,
     pub(crate) metrics: Metrics,
+    topics: Topics,
     client_id: Option<Arc<str>>,
     consumer_group: Option<Arc<str>>,
     server: Option<(Arc<str>, u16)>,
@@ -43,14 +50,22 @@ impl Client {
             .get("bootstrap.servers")
             .or_else(|| config.get("metadata.broker.list"))
             .and_then(only_server);
+        let tracer = global::tracer_provider().tracer_with_scope(scope.clone());
         Self {
             propagation: Propagation::installed(),
             metrics: Metrics::new(&scope, consumer_group.as_ref(), server.as_ref()),
-            tracer: global::tracer_provider().tracer_with_scope(scope),
+            topics: Topics::default(),
+            is_noop: is_noop(&tracer),
+            tracer,
             client_id: config.get("client.id").map(Arc::from),
             consumer_group,
             server,
         }
+    }
+
+    /// A topic with what all of its records share.
+    pub(crate) fn topic(&self, name: &str) -> Arc<Topic> {
+        self.topics.get(name, |name| self.metrics.labels(name))
     }
 
     /// Starts a span named after the operation and the topic. The attributes are there for the
@@ -76,7 +91,7 @@ impl Client {
         };
         let parent_span = parent.span();
         let parent_span = parent_span.span_context();
-        if parent_span.is_valid() && !parent_span.is_sampled() {
+        if self.is_noop || (parent_span.is_valid() && !parent_span.is_sampled()) {
             builder.name = operation.name.into();
             let mut span = self.tracer.build_with_context(builder, parent);
             if span.is_recording() {
@@ -102,7 +117,7 @@ impl Client {
         if let Some(topic) = record.topic {
             attributes.push(KeyValue::new(
                 semconv::MESSAGING_DESTINATION_NAME,
-                Arc::clone(topic),
+                Arc::clone(&topic.name),
             ));
         }
         if let Some(partition) = record.partition {
@@ -144,10 +159,27 @@ impl Client {
     }
 }
 
+/// Whether this is the API's own tracer, which hands the parent's context on. An SDK gives a span an
+/// id of its own, or none where telemetry is suppressed, as it is here so that nothing is recorded.
+fn is_noop(tracer: &BoxedTracer) -> bool {
+    let parent = SpanContext::new(
+        TraceId::from(1),
+        SpanId::from(1),
+        TraceFlags::NOT_SAMPLED,
+        true,
+        TraceState::NONE,
+    );
+    let suppressed = Context::new()
+        .with_remote_span_context(parent.clone())
+        .with_telemetry_suppressed();
+    let span = tracer.build_with_context(SpanBuilder::default(), &suppressed);
+    *span.span_context() == parent
+}
+
 /// The parts of a record, or of several, that become attributes.
 #[derive(Default)]
 pub(crate) struct Record<'a> {
-    pub(crate) topic: Option<&'a Arc<str>>,
+    pub(crate) topic: Option<&'a Topic>,
     pub(crate) partition: Option<i32>,
     pub(crate) offset: Option<i64>,
     pub(crate) key: Option<&'a [u8]>,
@@ -156,7 +188,7 @@ pub(crate) struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// A record that was received.
-    pub(crate) fn of<M: Message>(message: &'a M, topic: &'a Arc<str>) -> Self {
+    pub(crate) fn of<M: Message>(message: &'a M, topic: &'a Topic) -> Self {
         Self {
             topic: Some(topic),
             partition: Some(message.partition()),

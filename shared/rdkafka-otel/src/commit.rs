@@ -147,13 +147,13 @@ impl CommitTracer {
 
     fn settled(&self, positions: &[Position], began: Began, result: &KafkaResult<()>) {
         let topic = only(positions.iter().map(|position| &position.topic));
-        let topic: Option<Arc<str>> = topic.map(|topic| Arc::from(topic.as_str()));
+        let topic = topic.map(|topic| self.client.topic(topic));
         let failure = result.as_ref().err().map(Failure::error);
         let class = failure.as_ref().map(|failure| &failure.class);
         let operation = Operation::COMMIT;
         let Began(stopwatch, started) = began;
         let metrics = &self.client.metrics;
-        metrics.operation(operation, topic.as_ref(), stopwatch, class);
+        metrics.operation(operation, topic.as_deref(), stopwatch, class);
 
         let links = match failure {
             None => self.take_covered(positions),
@@ -168,16 +168,20 @@ impl CommitTracer {
             _ => None,
         };
         let record = Record {
-            topic: topic.as_ref(),
+            topic: topic.as_deref(),
             partition: one.map(|one| one.partition),
             offset: one.map(|one| one.next - 1).filter(|last| *last >= 0),
             ..Record::default()
         };
         let no_parent = Context::new();
         let attributes = || self.client.attributes(operation, &record);
-        let mut span =
-            self.client
-                .start(operation, topic.as_deref(), builder, &no_parent, attributes);
+        let mut span = self.client.start(
+            operation,
+            topic.as_ref().map(|topic| &*topic.name),
+            builder,
+            &no_parent,
+            attributes,
+        );
         if let Some(failure) = failure {
             failure.set_on(&mut span);
         }

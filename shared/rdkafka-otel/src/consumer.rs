@@ -13,7 +13,6 @@ use rdkafka::consumer::{
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message, TopicPartitionList};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::carrier::RecordHeaders;
@@ -122,7 +121,8 @@ impl<C: ConsumerContext + 'static> TracedConsumer<C> {
     ///
     /// Safe: a record is either returned or left for the next call.
     pub async fn recv(&self) -> KafkaResult<BorrowedMessage<'_>> {
-        let (began, started) = (Stopwatch::start(), opentelemetry::time::now());
+        let began = Stopwatch::start();
+        let started = self.has_poll_spans.then(opentelemetry::time::now);
         let received = self.consumer.recv().await;
         // The end of a partition is told as an error, and is none.
         if matches!(received, Err(KafkaError::PartitionEOF(_)))
@@ -140,22 +140,22 @@ impl<C: ConsumerContext + 'static> TracedConsumer<C> {
         &self,
         received: &KafkaResult<BorrowedMessage<'_>>,
         began: Stopwatch,
-        started: SystemTime,
+        started: Option<SystemTime>,
     ) {
         let client = self.tracer.client();
         let record = received.as_ref().ok();
-        let topic: Option<Arc<str>> = record.map(|record| Arc::from(record.topic()));
+        let topic = record.map(|record| client.topic(record.topic()));
         let failure = received.as_ref().err().map(Failure::error);
 
         let class = failure.as_ref().map(|failure| &failure.class);
         let metrics = &client.metrics;
-        metrics.operation(Operation::POLL, topic.as_ref(), began, class);
+        metrics.operation(Operation::POLL, topic.as_deref(), began, class);
         if let Some(topic) = &topic {
             metrics.consumed(topic);
         }
-        if !self.has_poll_spans {
+        let Some(started) = started else {
             return;
-        }
+        };
         let creation = record.and_then(|record| {
             let propagation = &client.propagation;
             propagation.creation_context(record.headers()).ok()
@@ -167,7 +167,7 @@ impl<C: ConsumerContext + 'static> TracedConsumer<C> {
         let operation = Operation::POLL;
         let mut span = client.start(
             operation,
-            topic.as_deref(),
+            topic.as_ref().map(|topic| &*topic.name),
             builder,
             &Context::new(),
             || {

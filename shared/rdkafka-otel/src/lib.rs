@@ -13,8 +13,9 @@
 //! `future_producer` does without that. `process` has the span of a record's processing; `parent`
 //! and `queue_wait` tell where it belongs and how long its record waited; `commit` settles.
 //! `error_type` says what a failure is called, `client` which attributes a span gets, `semconv` how
-//! they are named, `metrics` what is counted; `native` is all there is of `unsafe`. The crate knows
-//! the OpenTelemetry API and rdkafka, and neither an SDK nor an exporter, but for `testing`.
+//! they are named, `metrics` what is counted, `topic` what a topic's records share; `native` is all
+//! there is of `unsafe`. The crate knows the OpenTelemetry API and rdkafka, and neither an SDK nor an
+//! exporter, but for `testing`.
 
 #![deny(missing_docs)]
 #![allow(
@@ -43,6 +44,7 @@ mod semconv;
 mod send;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod topic;
 mod w3c;
 
 pub use carrier::{HeaderExtractor, HeaderInjector, RecordHeaders};

@@ -5,16 +5,16 @@
 //! conventions' low-cardinality ones; no key, offset, partition or id is one of them.
 
 use std::borrow::Cow;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
 use opentelemetry::metrics::{Counter, Histogram};
-use opentelemetry::{InstrumentationScope, KeyValue, Value, global};
+use opentelemetry::{InstrumentationScope, KeyValue, global};
 
 use crate::propagation::Missing;
 use crate::queue_wait::QueueWait;
 use crate::semconv::{self, Operation};
+use crate::topic::Topic;
 
 /// The bucket boundaries that the conventions give for both of their durations, in seconds.
 const OPERATION_BUCKETS: [f64; 14] = [
@@ -51,7 +51,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Whether topics must be kept for labels.
+    /// Whether topics must be known for labels.
     pub(crate) const ARE_KEPT: bool = true;
 
     pub(crate) fn new(
@@ -110,136 +110,157 @@ impl Metrics {
         }
     }
 
-    /// A send, a poll or a commit has ended.
+    /// The labels of everything that is counted of a topic.
+    pub(crate) fn labels(&self, topic: &Arc<str>) -> Labels {
+        let of = |operation: &'static str| self.common(operation, Some(topic));
+        let timed = |operation: Operation| with(&of(operation.name), operation_type(operation));
+        let waited = |kind: &'static str| {
+            with(
+                &of(Operation::PROCESS.name),
+                KeyValue::new(semconv::KAFKA_RECORD_TIMESTAMP_TYPE, kind),
+            )
+        };
+        Labels {
+            send: of(Operation::SEND.name),
+            send_timed: timed(Operation::SEND),
+            poll: of(Operation::POLL.name),
+            poll_timed: timed(Operation::POLL),
+            process: of(Operation::PROCESS.name),
+            created: waited(QueueWait::CREATE_TIME),
+            appended: waited(QueueWait::LOG_APPEND_TIME),
+        }
+    }
+
+    /// A poll or a commit has ended.
     pub(crate) fn operation(
         &self,
         operation: Operation,
-        topic: Option<&Arc<str>>,
+        topic: Option<&Topic>,
         began: Stopwatch,
         error: Option<&Cow<'static, str>>,
     ) {
-        let mut labels = self.labels(operation.name, topic, error);
-        self.ended(operation, began, &mut labels);
+        let seconds = began.0.elapsed().as_secs_f64();
+        let histogram = &self.operation_duration;
+        match topic {
+            Some(topic) if operation.name == Operation::POLL.name => {
+                said(&topic.labels.poll_timed, error, |labels| {
+                    histogram.record(seconds, labels);
+                });
+            }
+            topic => {
+                let labels = self.common(operation.name, topic.map(|topic| &topic.name));
+                let labels = with(&labels, operation_type(operation));
+                said(&labels, error, |labels| histogram.record(seconds, labels));
+            }
+        }
     }
 
     /// A send has ended.
-    pub(crate) fn sent(
-        &self,
-        topic: &Arc<str>,
-        began: Stopwatch,
-        error: Option<&Cow<'static, str>>,
-    ) {
-        let mut labels = self.labels(Operation::SEND.name, Some(topic), error);
-        self.sent.add(1, &labels);
-        self.ended(Operation::SEND, began, &mut labels);
-    }
-
-    fn ended(&self, operation: Operation, began: Stopwatch, labels: &mut Labels) {
-        labels.push(semconv::MESSAGING_OPERATION_TYPE, operation.kind);
+    pub(crate) fn sent(&self, topic: &Topic, began: Stopwatch, error: Option<&Cow<'static, str>>) {
         let seconds = began.0.elapsed().as_secs_f64();
-        self.operation_duration.record(seconds, labels);
+        said(&topic.labels.send, error, |labels| self.sent.add(1, labels));
+        said(&topic.labels.send_timed, error, |labels| {
+            self.operation_duration.record(seconds, labels);
+        });
     }
 
     /// A record was handed to the application.
-    pub(crate) fn consumed(&self, topic: &Arc<str>) {
-        let labels = self.labels(Operation::POLL.name, Some(topic), None);
-        self.consumed.add(1, &labels);
+    pub(crate) fn consumed(&self, topic: &Topic) {
+        self.consumed.add(1, &topic.labels.poll);
     }
 
     pub(crate) fn processed(
         &self,
-        topic: &Arc<str>,
+        topic: &Topic,
         began: Stopwatch,
         error: Option<&Cow<'static, str>>,
     ) {
-        let labels = self.labels(Operation::PROCESS.name, Some(topic), error);
         let seconds = began.0.elapsed().as_secs_f64();
-        self.process_duration.record(seconds, &labels);
+        said(&topic.labels.process, error, |labels| {
+            self.process_duration.record(seconds, labels);
+        });
     }
 
     /// What a record says when its processing starts.
     pub(crate) fn arrived(
         &self,
-        topic: &Arc<str>,
+        topic: &Topic,
         wait: Option<&QueueWait>,
         missing: Option<Missing>,
     ) {
         if let Some(wait) = wait {
-            let mut labels = self.labels(Operation::PROCESS.name, Some(topic), None);
-            labels.add(wait.timestamp_type());
-            let seconds = wait.duration().as_secs_f64();
-            self.queue_time.record(seconds, &labels);
+            let labels = if wait.is_since_append() {
+                &topic.labels.appended
+            } else {
+                &topic.labels.created
+            };
+            self.queue_time
+                .record(wait.duration().as_secs_f64(), labels);
             if wait.is_skewed() {
-                self.clock_skews.add(1, &labels);
+                self.clock_skews.add(1, labels);
             }
         }
         if let Some(missing) = missing {
-            let mut labels = self.labels(Operation::PROCESS.name, Some(topic), None);
-            labels.push(
+            let reason = KeyValue::new(
                 semconv::KAFKA_RECORD_MISSING_CONTEXT_REASON,
                 missing.as_str(),
             );
-            self.missing_contexts.add(1, &labels);
+            self.missing_contexts
+                .add(1, &with(&topic.labels.process, reason));
         }
     }
 
-    fn labels(
-        &self,
-        operation: &'static str,
-        topic: Option<&Arc<str>>,
-        error: Option<&Cow<'static, str>>,
-    ) -> Labels {
-        let mut labels = Labels::new();
-        labels.push(semconv::MESSAGING_SYSTEM, "kafka");
-        labels.push(semconv::MESSAGING_OPERATION_NAME, operation);
+    fn common(&self, operation: &'static str, topic: Option<&Arc<str>>) -> Vec<KeyValue> {
+        let mut labels = vec![
+            KeyValue::new(semconv::MESSAGING_SYSTEM, "kafka"),
+            KeyValue::new(semconv::MESSAGING_OPERATION_NAME, operation),
+        ];
         if let Some(topic) = topic {
-            labels.push(semconv::MESSAGING_DESTINATION_NAME, Arc::clone(topic));
+            let name = semconv::MESSAGING_DESTINATION_NAME;
+            labels.push(KeyValue::new(name, Arc::clone(topic)));
         }
         if let Some(group) = &self.consumer_group {
-            labels.push(semconv::MESSAGING_CONSUMER_GROUP_NAME, Arc::clone(group));
+            let name = semconv::MESSAGING_CONSUMER_GROUP_NAME;
+            labels.push(KeyValue::new(name, Arc::clone(group)));
         }
         if let Some((address, port)) = &self.server {
-            labels.push(semconv::SERVER_ADDRESS, Arc::clone(address));
-            labels.push(semconv::SERVER_PORT, i64::from(*port));
-        }
-        if let Some(error) = error {
-            labels.push(semconv::ERROR_TYPE, error.clone());
+            labels.push(KeyValue::new(semconv::SERVER_ADDRESS, Arc::clone(address)));
+            labels.push(KeyValue::new(semconv::SERVER_PORT, i64::from(*port)));
         }
         labels
     }
 }
 
-/// The most labels that one point of this crate has.
-const MOST_LABELS: usize = 8;
-
-/// Labels on the stack: they are put together for every record, and dropped as soon as it is counted.
-struct Labels {
-    all: [KeyValue; MOST_LABELS],
-    count: usize,
+/// The labels of one topic: all that is counted of a record has one of these sets.
+#[derive(Default)]
+pub(crate) struct Labels {
+    send: Vec<KeyValue>,
+    send_timed: Vec<KeyValue>,
+    poll: Vec<KeyValue>,
+    poll_timed: Vec<KeyValue>,
+    process: Vec<KeyValue>,
+    /// Waited since the client's time, or since the broker's.
+    created: Vec<KeyValue>,
+    appended: Vec<KeyValue>,
 }
 
-impl Labels {
-    fn new() -> Self {
-        Self {
-            all: std::array::from_fn(|_| KeyValue::new("", false)),
-            count: 0,
-        }
-    }
-
-    fn push(&mut self, key: &'static str, value: impl Into<Value>) {
-        self.add(KeyValue::new(key, value));
-    }
-
-    fn add(&mut self, label: KeyValue) {
-        self.all[self.count] = label;
-        self.count += 1;
-    }
+fn operation_type(operation: Operation) -> KeyValue {
+    KeyValue::new(semconv::MESSAGING_OPERATION_TYPE, operation.kind)
 }
 
-impl Deref for Labels {
-    type Target = [KeyValue];
+fn with(labels: &[KeyValue], label: KeyValue) -> Vec<KeyValue> {
+    let mut labels = labels.to_vec();
+    labels.push(label);
+    labels
+}
 
-    fn deref(&self) -> &[KeyValue] {
-        &self.all[..self.count]
+/// Counts with `labels`, and what failed with its class too.
+fn said(labels: &[KeyValue], error: Option<&Cow<'static, str>>, count: impl FnOnce(&[KeyValue])) {
+    match error {
+        None => count(labels),
+        Some(error) => count(&with(
+            labels,
+            KeyValue::new(semconv::ERROR_TYPE, error.clone()),
+        )),
     }
 }

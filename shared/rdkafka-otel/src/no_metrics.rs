@@ -8,6 +8,7 @@ use opentelemetry::InstrumentationScope;
 use crate::propagation::Missing;
 use crate::queue_wait::QueueWait;
 use crate::semconv::Operation;
+use crate::topic::Topic;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Stopwatch;
@@ -18,10 +19,13 @@ impl Stopwatch {
     }
 }
 
+#[derive(Default)]
+pub(crate) struct Labels;
+
 pub(crate) struct Metrics;
 
 impl Metrics {
-    /// Whether topics must be kept for labels.
+    /// Whether topics must be known for labels.
     pub(crate) const ARE_KEPT: bool = false;
 
     pub(crate) fn new(
@@ -32,20 +36,24 @@ impl Metrics {
         Self
     }
 
+    pub(crate) fn labels(&self, _: &Arc<str>) -> Labels {
+        Labels
+    }
+
     pub(crate) fn operation(
         &self,
         _: Operation,
-        _: Option<&Arc<str>>,
+        _: Option<&Topic>,
         _: Stopwatch,
         _: Option<&Cow<'static, str>>,
     ) {
     }
 
-    pub(crate) fn sent(&self, _: &Arc<str>, _: Stopwatch, _: Option<&Cow<'static, str>>) {}
+    pub(crate) fn sent(&self, _: &Topic, _: Stopwatch, _: Option<&Cow<'static, str>>) {}
 
-    pub(crate) fn consumed(&self, _: &Arc<str>) {}
+    pub(crate) fn consumed(&self, _: &Topic) {}
 
-    pub(crate) fn processed(&self, _: &Arc<str>, _: Stopwatch, _: Option<&Cow<'static, str>>) {}
+    pub(crate) fn processed(&self, _: &Topic, _: Stopwatch, _: Option<&Cow<'static, str>>) {}
 
-    pub(crate) fn arrived(&self, _: &Arc<str>, _: Option<&QueueWait>, _: Option<Missing>) {}
+    pub(crate) fn arrived(&self, _: &Topic, _: Option<&QueueWait>, _: Option<Missing>) {}
 }

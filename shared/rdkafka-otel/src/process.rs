@@ -24,6 +24,7 @@ use crate::parent::{Parent, Placement};
 use crate::propagation::{Missing, valid_span};
 use crate::queue_wait::QueueWait;
 use crate::semconv::{self, Operation};
+use crate::topic::Topic;
 
 /// Traces what is done with the records of a consumer of your own: rdkafka's `BaseConsumer`, a
 /// `StreamConsumer` kept as it is, or records read by other means.
@@ -243,7 +244,7 @@ impl ProcessTracer {
             .collect();
 
         let client = &self.client;
-        let mut topic = Metrics::ARE_KEPT.then(|| Arc::from(message.topic()));
+        let mut topic = Metrics::ARE_KEPT.then(|| client.topic(message.topic()));
         if let Some(topic) = &topic {
             if self.counts_received {
                 client.metrics.consumed(topic);
@@ -256,7 +257,7 @@ impl ProcessTracer {
             .with_links(links);
         let operation = Operation::PROCESS;
         let span = client.start(operation, Some(message.topic()), builder, parent, || {
-            let topic = topic.get_or_insert_with(|| Arc::from(message.topic()));
+            let topic = topic.get_or_insert_with(|| client.topic(message.topic()));
             let mut attributes = client.attributes(operation, &Record::of(message, topic));
             if let Some(wait) = wait {
                 wait.describe(&mut attributes);
@@ -307,7 +308,7 @@ pub struct ProcessSpan {
 /// What remains to be done; nothing where telemetry is suppressed.
 struct Unfinished {
     client: Arc<Client>,
-    topic: Option<Arc<str>>,
+    topic: Option<Arc<Topic>>,
     began: Stopwatch,
 }
 

@@ -18,12 +18,15 @@ pub(crate) struct QueueWait {
 }
 
 impl QueueWait {
+    pub(crate) const CREATE_TIME: &'static str = "CreateTime";
+    pub(crate) const LOG_APPEND_TIME: &'static str = "LogAppendTime";
+
     /// `None` for a record without a timestamp.
     pub(crate) fn of(timestamp: Timestamp, now: SystemTime) -> Option<Self> {
         let millis = timestamp.to_millis()?;
         let timestamp_type = match timestamp {
-            Timestamp::CreateTime(_) => "CreateTime",
-            Timestamp::LogAppendTime(_) => "LogAppendTime",
+            Timestamp::CreateTime(_) => Self::CREATE_TIME,
+            Timestamp::LogAppendTime(_) => Self::LOG_APPEND_TIME,
             Timestamp::NotAvailable => return None,
         };
         // A clock before 1970 reads as 1970; the result is then a skew like any other.
@@ -47,14 +50,18 @@ impl QueueWait {
         self.is_skewed
     }
 
-    pub(crate) fn timestamp_type(&self) -> KeyValue {
-        KeyValue::new(semconv::KAFKA_RECORD_TIMESTAMP_TYPE, self.timestamp_type)
+    #[cfg(feature = "metrics")]
+    pub(crate) fn is_since_append(&self) -> bool {
+        self.timestamp_type == Self::LOG_APPEND_TIME
     }
 
     pub(crate) fn describe(&self, attributes: &mut Vec<KeyValue>) {
         let waited = i64::try_from(self.waited.as_millis()).unwrap_or(i64::MAX);
         attributes.push(KeyValue::new(semconv::KAFKA_RECORD_QUEUE_TIME_MS, waited));
-        attributes.push(self.timestamp_type());
+        attributes.push(KeyValue::new(
+            semconv::KAFKA_RECORD_TIMESTAMP_TYPE,
+            self.timestamp_type,
+        ));
         if self.is_skewed {
             attributes.push(KeyValue::new(semconv::KAFKA_RECORD_CLOCK_SKEW, true));
         }

@@ -20,6 +20,7 @@ use crate::client::{Client, Record, partition_id};
 use crate::error_type::Failure;
 use crate::metrics::{Metrics, Stopwatch};
 use crate::semconv::{self, Operation};
+use crate::topic::Topic;
 
 /// The first pause before a record is offered to a full queue again; it doubles up to the second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -60,7 +61,7 @@ impl SendTracer {
         }
         let client = &self.client;
         let began = Stopwatch::start();
-        let mut topic = Metrics::ARE_KEPT.then(|| Arc::from(record.topic));
+        let mut topic = Metrics::ARE_KEPT.then(|| client.topic(record.topic));
         let builder = SpanBuilder::default().with_kind(SpanKind::Producer);
         let span = client.start(
             Operation::SEND,
@@ -68,7 +69,7 @@ impl SendTracer {
             builder,
             &parent,
             || {
-                let topic = topic.get_or_insert_with(|| Arc::from(record.topic));
+                let topic = topic.get_or_insert_with(|| client.topic(record.topic));
                 let record = Record {
                     topic: Some(topic),
                     partition: record.partition,
@@ -118,7 +119,7 @@ struct Unfinished {
     /// There if the span is recorded.
     span: Option<BoxedSpan>,
     /// There if the span is recorded or its duration is.
-    topic: Option<Arc<str>>,
+    topic: Option<Arc<Topic>>,
     /// Whether the partition is among the span's attributes already.
     partition_is_known: bool,
     began: Stopwatch,
