@@ -4,7 +4,7 @@
 //! goes into telemetry as it is written, with its placeholders: values never do.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use opentelemetry::context::FutureExt;
 use opentelemetry::trace::{SpanBuilder, SpanKind};
@@ -62,6 +62,17 @@ struct Inner {
     instruments: Instruments,
     /// What is the same for every statement: the system, the database, the server.
     target: Vec<KeyValue>,
+    described: RwLock<Vec<Arc<Described>>>,
+}
+
+/// What is the same whenever a statement runs.
+struct Described {
+    statement: Statement,
+    /// The name of its spans.
+    summary: String,
+    labels: Vec<KeyValue>,
+    /// The statement's text in one line.
+    text: Arc<str>,
 }
 
 impl DatabaseSpans {
@@ -82,6 +93,7 @@ impl DatabaseSpans {
             inner: Arc::new(Inner {
                 instruments,
                 target,
+                described: RwLock::default(),
             }),
         })
     }
@@ -102,23 +114,20 @@ impl DatabaseSpans {
         statement: &Statement,
         query: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        let summary = format!("{} {}", statement.operation, statement.collection);
-        let mut labels = Vec::with_capacity(self.inner.target.len() + 5);
-        labels.extend_from_slice(&self.inner.target);
-        labels.push(KeyValue::new("db.operation.name", statement.operation));
-        labels.push(KeyValue::new("db.collection.name", statement.collection));
-        labels.push(KeyValue::new("db.query.summary", summary.clone()));
-        let span = SpanBuilder::from_name(summary)
-            .with_kind(SpanKind::Client)
-            .with_attributes(labels.clone());
+        let described = self.inner.described(statement);
         let parent = Context::current();
-        let mut operation = self.inner.instruments.start(span, &parent, labels);
-        if operation.span().is_recording() {
-            let text = one_line(statement.text);
-            operation
-                .span()
-                .set_attribute(KeyValue::new("db.query.text", text));
-        }
+        let mut operation = self.inner.instruments.start(
+            SpanBuilder::default().with_kind(SpanKind::Client),
+            &parent,
+            described.labels.clone(),
+            |labels| {
+                let mut attributes = Vec::with_capacity(labels.len() + 4);
+                attributes.extend_from_slice(labels);
+                let text = Arc::clone(&described.text);
+                attributes.push(KeyValue::new("db.query.text", text));
+                (described.summary.clone().into(), attributes)
+            },
+        );
         let context = operation.context().clone();
         let result = query.with_context(context).await;
         if let Err(error) = &result
@@ -133,6 +142,38 @@ impl DatabaseSpans {
         }
         operation.complete();
         result
+    }
+}
+
+impl Inner {
+    /// Statements are few and written in the program, so all of them are kept.
+    fn described(&self, statement: &Statement) -> Arc<Described> {
+        let kept = self
+            .described
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(described) = kept.iter().find(|kept| kept.statement == *statement) {
+            return Arc::clone(described);
+        }
+        drop(kept);
+        let summary = format!("{} {}", statement.operation, statement.collection);
+        let mut labels = self.target.clone();
+        labels.extend([
+            KeyValue::new("db.operation.name", statement.operation),
+            KeyValue::new("db.collection.name", statement.collection),
+            KeyValue::new("db.query.summary", Arc::<str>::from(&*summary)),
+        ]);
+        let described = Arc::new(Described {
+            statement: *statement,
+            summary,
+            labels,
+            text: one_line(statement.text).into(),
+        });
+        self.described
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&described));
+        described
     }
 }
 
@@ -217,7 +258,7 @@ fn sqlite(rest: &str) -> Vec<KeyValue> {
     let file = percent_encoding::percent_decode_str(file).decode_utf8_lossy();
     let file = file.rsplit('/').next().unwrap_or(&file);
     if !file.is_empty() && file != ":memory:" {
-        target.push(KeyValue::new("db.namespace", file.to_owned()));
+        target.push(KeyValue::new("db.namespace", Arc::<str>::from(file)));
     }
     target
 }
@@ -237,7 +278,7 @@ fn postgres(url: &Url) -> Vec<KeyValue> {
     };
     let database = option("dbname").unwrap_or_else(|| decode(url.path().trim_start_matches('/')));
     if !database.is_empty() {
-        target.push(KeyValue::new("db.namespace", database));
+        target.push(KeyValue::new("db.namespace", Arc::<str>::from(database)));
     }
     let host = option("host").or_else(|| url.host_str().map(decode));
     // A socket in the file system has neither a host nor a port.
@@ -246,7 +287,7 @@ fn postgres(url: &Url) -> Vec<KeyValue> {
             .and_then(|port| port.parse::<u16>().ok())
             .or(url.port())
             .unwrap_or(POSTGRES_PORT);
-        target.push(KeyValue::new("server.address", host));
+        target.push(KeyValue::new("server.address", Arc::<str>::from(host)));
         target.push(KeyValue::new("server.port", i64::from(port)));
     }
     target

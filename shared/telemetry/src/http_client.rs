@@ -19,7 +19,7 @@ pub use reqwest::{IntoUrl, Method, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::http_server::{DURATION_BOUNDARIES, protocol_version};
+use crate::http_server::{DURATION_BOUNDARIES, known_method, protocol_version};
 use crate::operation::{Instruments, Operation};
 use crate::url_redaction;
 
@@ -158,18 +158,26 @@ impl RequestBuilder {
     /// larger than the limit.
     pub async fn send(self) -> Result<Response, ClientError> {
         let mut request = self.request?.build().map_err(ClientError::Request)?;
-        let (mut attributes, labels) = describe(&request, self.url_template);
-        if self.resend_count > 0 {
-            let count = i64::from(self.resend_count);
-            attributes.push(KeyValue::new("http.request.resend_count", count));
-        }
-        attributes.extend(self.attributes);
-        let name = format!("{} {}", request.method(), self.url_template);
-        let span = SpanBuilder::from_name(name)
-            .with_kind(SpanKind::Client)
-            .with_attributes(attributes);
+        let labels = labels(&request, self.url_template);
         let parent = Context::current();
-        let mut operation = self.client.instruments.start(span, &parent, labels);
+        let mut operation = self.client.instruments.start(
+            SpanBuilder::default().with_kind(SpanKind::Client),
+            &parent,
+            labels,
+            |labels| {
+                let mut attributes = Vec::with_capacity(labels.len() + 8);
+                attributes.extend_from_slice(labels);
+                let url = url_redaction::full(request.url());
+                attributes.push(KeyValue::new("url.full", url));
+                if self.resend_count > 0 {
+                    let count = i64::from(self.resend_count);
+                    attributes.push(KeyValue::new("http.request.resend_count", count));
+                }
+                attributes.extend(self.attributes);
+                let name = format!("{} {}", request.method(), self.url_template);
+                (name.into(), attributes)
+            },
+        );
         if self.client.propagate {
             inject(operation.context(), request.headers_mut());
         }
@@ -220,16 +228,15 @@ async fn exchange(
     })
 }
 
-/// The attributes of the span, and the labels that the metric shares with it.
-fn describe(
-    request: &reqwest::Request,
-    url_template: &'static str,
-) -> (Vec<KeyValue>, Vec<KeyValue>) {
+/// What the metric says of a request, and its span too.
+fn labels(request: &reqwest::Request, url_template: &'static str) -> Vec<KeyValue> {
     let url = request.url();
-    let mut labels = vec![KeyValue::new(
-        "http.request.method",
-        request.method().as_str().to_owned(),
-    )];
+    // Room for what the answer adds.
+    let mut labels = Vec::with_capacity(8);
+    labels.push(match known_method(request.method()) {
+        Some(method) => KeyValue::new("http.request.method", method),
+        None => KeyValue::new("http.request.method", request.method().as_str().to_owned()),
+    });
     if let Some(host) = url.host_str() {
         labels.push(KeyValue::new("server.address", host.to_owned()));
     }
@@ -237,10 +244,7 @@ fn describe(
         labels.push(KeyValue::new("server.port", i64::from(port)));
     }
     labels.push(KeyValue::new("url.template", url_template));
-    let mut attributes = Vec::with_capacity(labels.len() + 8);
-    attributes.extend_from_slice(&labels);
-    attributes.push(KeyValue::new("url.full", url_redaction::full(url)));
-    (attributes, labels)
+    labels
 }
 
 /// The SDK's propagator sets an empty `tracestate`, which is not worth a header.

@@ -3,6 +3,7 @@
 //! Follows the stable HTTP conventions. The address of the client is left out, as it tells of a
 //! person; bodies and other headers are never looked at.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
@@ -77,7 +78,7 @@ async fn serve(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> R
             &BoundedHeaders(HeaderExtractor(request.headers())),
         )
     });
-    let (mut span, labels) = describe(&request);
+    let mut span = SpanBuilder::default().with_kind(SpanKind::Server);
     let parent = if edge.options.trust_incoming_trace {
         caller
     } else {
@@ -87,7 +88,10 @@ async fn serve(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> R
         }
         Context::new()
     };
-    let mut operation = edge.instruments.start(span, &parent, labels);
+    let labels = labels(&request);
+    let mut operation = edge
+        .instruments
+        .start(span, &parent, labels, |labels| describe(&request, labels));
     let response = next
         .run(request)
         .with_context(operation.context().clone())
@@ -137,37 +141,40 @@ fn bounded(text: &str) -> String {
     text[..text.floor_char_boundary(MAX_ATTRIBUTE)].to_owned()
 }
 
-/// The span to start, and the labels that the metric shares with it.
-fn describe(request: &Request) -> (SpanBuilder, Vec<KeyValue>) {
-    let uri = request.uri();
-    let route = request.extensions().get::<MatchedPath>();
-    // The method is any token the caller likes, so only the known ones may name spans and series.
-    let known = is_known(request.method());
-    let method = request.method().as_str();
-    let shown = if known { method } else { "HTTP" };
-    let name = match route {
-        Some(route) => format!("{shown} {}", route.as_str()),
-        None => shown.to_owned(),
-    };
-
-    let mut labels = Vec::with_capacity(6);
-    let reported = if known { method } else { "_OTHER" };
-    labels.push(KeyValue::new("http.request.method", reported.to_owned()));
+/// What the metric says of a request, and its span too. The method is any token the caller likes, so
+/// only the known ones may name spans and series.
+fn labels(request: &Request) -> Vec<KeyValue> {
+    // Room for what the answer adds.
+    let mut labels = Vec::with_capacity(8);
+    let method = known_method(request.method()).unwrap_or("_OTHER");
+    labels.push(KeyValue::new("http.request.method", method));
     labels.push(KeyValue::new("url.scheme", "http"));
-    if let Some(route) = route {
+    if let Some(route) = request.extensions().get::<MatchedPath>() {
         labels.push(KeyValue::new("http.route", route.as_str().to_owned()));
     }
     if let Some(version) = protocol_version(request.version()) {
         labels.push(KeyValue::new("network.protocol.version", version));
     }
+    labels
+}
+
+/// The name of the span, and its attributes: the labels, and what only a span may say.
+fn describe(request: &Request, labels: &[KeyValue]) -> (Cow<'static, str>, Vec<KeyValue>) {
+    let uri = request.uri();
+    let known = known_method(request.method());
+    let shown = known.unwrap_or("HTTP");
+    let name = match request.extensions().get::<MatchedPath>() {
+        Some(route) => format!("{shown} {}", route.as_str()).into(),
+        None => shown.into(),
+    };
 
     let mut attributes = Vec::with_capacity(labels.len() + 8);
-    attributes.extend_from_slice(&labels);
+    attributes.extend_from_slice(labels);
     attributes.push(KeyValue::new("url.path", bounded(uri.path())));
-    if !known {
+    if known.is_none() {
         attributes.push(KeyValue::new(
             "http.request.method_original",
-            bounded(method),
+            bounded(request.method().as_str()),
         ));
     }
     if let Some(query) = uri.query() {
@@ -183,10 +190,7 @@ fn describe(request: &Request) -> (SpanBuilder, Vec<KeyValue>) {
     if let Some(agent) = header_text(request, header::USER_AGENT) {
         attributes.push(KeyValue::new("user_agent.original", bounded(agent)));
     }
-    let span = SpanBuilder::from_name(name)
-        .with_kind(SpanKind::Server)
-        .with_attributes(attributes);
-    (span, labels)
+    (name, attributes)
 }
 
 /// The host that the caller meant: from the request target in HTTP/2, from `Host` in HTTP/1.
@@ -200,20 +204,13 @@ fn header_text(request: &Request, name: header::HeaderName) -> Option<&str> {
     request.headers().get(name)?.to_str().ok()
 }
 
-/// The methods of RFC 9110 and PATCH, which the conventions take as known.
-fn is_known(method: &Method) -> bool {
+/// The method's name, if it is one of RFC 9110 or PATCH, which the conventions take as known.
+pub(crate) fn known_method(method: &Method) -> Option<&'static str> {
     [
-        Method::CONNECT,
-        Method::DELETE,
-        Method::GET,
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::PATCH,
-        Method::POST,
-        Method::PUT,
-        Method::TRACE,
+        "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
     ]
-    .contains(method)
+    .into_iter()
+    .find(|known| *known == method.as_str())
 }
 
 /// `network.protocol.version`, written as the conventions have it.

@@ -8,7 +8,10 @@ use std::time::Instant;
 
 use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::metrics::Histogram;
-use opentelemetry::trace::{SpanBuilder, SpanRef, Status, TraceContextExt, Tracer};
+use opentelemetry::trace::{
+    Span, SpanBuilder, SpanContext, SpanId, SpanRef, Status, TraceContextExt, TraceFlags, TraceId,
+    TraceState, Tracer,
+};
 use opentelemetry::{Context, InstrumentationScope, KeyValue, StringValue};
 
 /// The version of the semantic conventions that the names in this crate follow.
@@ -20,6 +23,8 @@ const CANCELLED: &str = "cancelled";
 /// Looked up once: finding a tracer by name costs about as much as starting a span.
 pub(crate) struct Instruments {
     tracer: BoxedTracer,
+    /// Tracing is off, so no span is ever recorded.
+    is_noop: bool,
     duration: Histogram<f64>,
 }
 
@@ -41,21 +46,40 @@ impl Instruments {
             .with_unit("s")
             .with_boundaries(boundaries.to_vec())
             .build();
+        let tracer = global::tracer_with_scope(scope);
         Self {
-            tracer: global::tracer_with_scope(scope),
+            is_noop: is_noop(&tracer),
+            tracer,
             duration,
         }
     }
 
-    /// Starts the span under `parent`, and the clock.
+    /// Starts the span under `parent`, and the clock. `describe` gives its name and attributes, and
+    /// is asked only if they can matter: a parent that was not sampled nearly always decides.
     pub(crate) fn start(
         &self,
-        span: SpanBuilder,
+        mut span: SpanBuilder,
         parent: &Context,
         labels: Vec<KeyValue>,
+        describe: impl FnOnce(&[KeyValue]) -> (Cow<'static, str>, Vec<KeyValue>),
     ) -> Operation {
         let started = Instant::now();
-        let span = self.tracer.build_with_context(span, parent);
+        let above = parent.span();
+        let above = above.span_context();
+        let span = if self.is_noop || (above.is_valid() && !above.is_sampled()) {
+            let mut span = self.tracer.build_with_context(span, parent);
+            if span.is_recording() {
+                let (name, attributes) = describe(&labels);
+                span.update_name(name);
+                span.set_attributes(attributes);
+            }
+            span
+        } else {
+            let (name, attributes) = describe(&labels);
+            span.name = name;
+            self.tracer
+                .build_with_context(span.with_attributes(attributes), parent)
+        };
         Operation {
             context: parent.with_span(span),
             duration: self.duration.clone(),
@@ -64,6 +88,23 @@ impl Instruments {
             completed: false,
         }
     }
+}
+
+/// Whether this is the API's own tracer, which hands the parent's context on. An SDK gives a span an
+/// id of its own, or none where telemetry is suppressed, as it is here so that nothing is recorded.
+fn is_noop(tracer: &BoxedTracer) -> bool {
+    let parent = SpanContext::new(
+        TraceId::from(1),
+        SpanId::from(1),
+        TraceFlags::NOT_SAMPLED,
+        true,
+        TraceState::NONE,
+    );
+    let suppressed = Context::new()
+        .with_remote_span_context(parent.clone())
+        .with_telemetry_suppressed();
+    let span = tracer.build_with_context(SpanBuilder::default(), &suppressed);
+    *span.span_context() == parent
 }
 
 /// Ends when it is dropped: as it was left by [`Operation::complete`], or as cancelled.
