@@ -38,6 +38,8 @@ mod resource;
 mod sdk_lines;
 mod settings;
 mod setup;
+mod span_encoding;
+mod span_export;
 mod subscriber;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;

@@ -24,6 +24,7 @@ use crate::losses::{Account, ShutdownReport};
 use crate::own_metrics;
 use crate::settings::{Exporter, Protocol, Settings, Tls};
 use crate::setup::TelemetryError;
+use crate::span_export::HttpSpans;
 use crate::tls::{self, TlsError};
 
 /// The most combinations of labels that one instrument has series for. In ordinary use none has half
@@ -114,17 +115,19 @@ impl Providers {
             .with_resource(resource)
             .with_sampler(settings.sampler.clone());
         let processor = match &settings.traces {
-            Exporter::Otlp { protocol, tls, .. } => {
-                let exporter = match protocol {
-                    Protocol::HttpProtobuf => {
-                        over_http(SpanExporter::builder().with_http(), tls)?.build()?
-                    }
-                    Protocol::Grpc => {
-                        over_grpc(SpanExporter::builder().with_tonic(), tls)?.build()?
-                    }
-                };
-                self.span_processor(settings, exporter)
-            }
+            Exporter::Otlp { protocol, tls, .. } => match protocol {
+                Protocol::HttpProtobuf if tls.is_none() && !settings.compresses_spans => {
+                    self.span_processor(settings, HttpSpans::new(settings.span_timeout)?)
+                }
+                Protocol::HttpProtobuf => {
+                    let exporter = over_http(SpanExporter::builder().with_http(), tls)?;
+                    self.span_processor(settings, exporter.build()?)
+                }
+                Protocol::Grpc => {
+                    let exporter = over_grpc(SpanExporter::builder().with_tonic(), tls)?;
+                    self.span_processor(settings, exporter.build()?)
+                }
+            },
             Exporter::Console => {
                 self.span_processor(settings, opentelemetry_stdout::SpanExporter::default())
             }

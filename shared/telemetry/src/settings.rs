@@ -105,6 +105,10 @@ pub(crate) struct Settings {
     pub(crate) sampler: Sampler,
     /// Finished spans that may wait for the exporter.
     pub(crate) span_queue: usize,
+    /// Longest that one request with spans may take.
+    pub(crate) span_timeout: Duration,
+    /// Whether requests with spans are compressed.
+    pub(crate) compresses_spans: bool,
     /// The attributes that all three signals share, except those that name the SDK.
     pub(crate) resource: Vec<KeyValue>,
     pub(crate) log_format: LogFormat,
@@ -138,6 +142,8 @@ impl Settings {
                 .map_or(SPAN_QUEUE, |size| {
                     usize::try_from(size).unwrap_or(usize::MAX)
                 }),
+            span_timeout: reader.timeout("TRACES"),
+            compresses_spans: reader.compresses_spans(),
             resource: reader.resource(identity),
             log_format: reader.choice(
                 "LOG_FORMAT",
@@ -281,14 +287,10 @@ impl Reader<'_> {
                 self.reject(&variable, problem);
             }
         }
-        let timeout = self.otlp_variable(signal, "TIMEOUT");
         Tls {
             endpoint,
             // That it is a number is checked elsewhere.
-            timeout: self
-                .text(&timeout)
-                .and_then(|millis| millis.parse().ok())
-                .map_or(EXPORT_TIMEOUT, Duration::from_millis),
+            timeout: self.timeout(signal),
             authorities: self.pem_file(signal, "CERTIFICATE"),
             client: certificate.zip(key),
         }
@@ -298,6 +300,19 @@ impl Reader<'_> {
         let variable = self.otlp_variable(signal, name);
         let file = self.text(&variable)?;
         Some(PemFile { variable, file })
+    }
+
+    /// What is wrong with it is told once, where all of them are checked.
+    fn timeout(&self, signal: &str) -> Duration {
+        let variable = self.otlp_variable(signal, "TIMEOUT");
+        let millis = self.text(&variable).and_then(|text| text.parse().ok());
+        millis.map_or(EXPORT_TIMEOUT, Duration::from_millis)
+    }
+
+    fn compresses_spans(&self) -> bool {
+        let variable = self.otlp_variable("TRACES", "COMPRESSION");
+        self.text(&variable)
+            .is_some_and(|value| value.eq_ignore_ascii_case("gzip"))
     }
 
     fn sampler(&mut self) -> Sampler {

@@ -44,6 +44,9 @@ pub enum TelemetryError {
     /// An OTLP exporter cannot use TLS as it is set up.
     #[error("{0}")]
     Tls(#[from] TlsError),
+    /// The HTTP client that spans are sent with cannot be made.
+    #[error("cannot build the HTTP client of the OTLP exporter: {0}")]
+    HttpClient(io::Error),
     /// Telemetry, or another `tracing` subscriber, is set up already.
     #[error("a tracing subscriber is set already")]
     SubscriberIsSet,
