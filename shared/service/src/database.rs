@@ -96,6 +96,8 @@ impl Database {
         let options = AnyPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(TIMEOUT)
+            // A server may have hung up on a connection; a file does not.
+            .test_before_acquire(!is_sqlite)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     for setting in settings {

@@ -97,6 +97,9 @@ impl KafkaSettings {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
+            // Whoever sends here waits for the broker's answer before going on, so that little would
+            // gather in librdkafka's five milliseconds but time.
+            .set("linger.ms", "0")
             .set(
                 "message.timeout.ms",
                 self.send_timeout.as_millis().to_string(),
