@@ -14,6 +14,7 @@ use rdkafka::{ClientConfig, Offset, Timestamp, TopicPartitionList};
 use rdkafka_otel::raw_headers;
 use service::Environment;
 use service::kafka::Security;
+use std::pin::pin;
 use std::time::Duration;
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,9 +59,11 @@ pub(crate) async fn run(arguments: TailArguments) -> anyhow::Result<()> {
         partitions.count(),
         arguments.topic
     );
+    // One listener for all of it: between two of them a signal would be lost.
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
     loop {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = &mut interrupted => return Ok(()),
             received = consumer.recv() => match received {
                 Ok(record) => anstream::print!("{}", describe(&record)),
                 Err(error) => eprintln!("{error}"),
