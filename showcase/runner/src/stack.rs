@@ -203,14 +203,40 @@ impl Stack {
     /// # Errors
     /// If it ends or is not ready in time.
     pub async fn start_service(&mut self, service: &str) -> anyhow::Result<Ready> {
-        let started = Instant::now();
         let environment = self.environment_of(service);
+        self.start_process(service, service, environment).await
+    }
+
+    /// Starts another member of the group `order-processor`, and waits until it is ready. It is
+    /// called `order-processor-NUMBER` here, and shares the first one's database.
+    ///
+    /// # Errors
+    /// If it ends or is not ready in time.
+    pub async fn start_order_processor(&mut self, number: u32) -> anyhow::Result<Ready> {
+        let service = "order-processor";
+        let mut environment = self.environment_of(service);
+        environment.push(("LISTEN_ADDR".into(), loopback(0)));
+        self.start_process(&format!("{service}-{number}"), service, environment)
+            .await
+    }
+
+    async fn start_process(
+        &mut self,
+        name: &str,
+        service: &str,
+        environment: Vec<(String, String)>,
+    ) -> anyhow::Result<Ready> {
+        let started = Instant::now();
         let announces: &[&str] = match service {
             "viewer" => &["viewer", "OTLP/HTTP", "OTLP/gRPC"],
             "payments" => &["payments", "payment gateway"],
             other => &[other],
         };
-        let mut child = Child::start(self.launch(service, announces, environment)).await?;
+        let launch = Launch {
+            name: name.into(),
+            ..self.launch(service, announces, environment)
+        };
+        let mut child = Child::start(launch).await?;
         let address = child
             .address(service)
             .map(|address| format!("http://{address}"))
@@ -220,7 +246,7 @@ impl Stack {
         }
         self.children.push(child);
         Ok(Ready {
-            name: service.to_owned(),
+            name: name.to_owned(),
             address,
             took: started.elapsed(),
         })

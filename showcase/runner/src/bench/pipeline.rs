@@ -38,8 +38,11 @@ pub(crate) struct PipelineArguments {
     #[arg(long, value_name = "N", default_value_t = 500)]
     warm_up: u64,
     /// Orders at once, each from posting to its end
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 64)]
     in_flight: u32,
+    /// Processes that share the topic of orders; each takes one order at a time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=12))]
+    order_processors: u32,
     /// Orders a second instead, at a constant rate
     #[arg(long, value_name = "R", conflicts_with = "in_flight")]
     rate: Option<f64>,
@@ -89,7 +92,10 @@ async fn one(
             })
             .collect(),
     };
-    let stack = Stack::start(plan, |_| {}).await?;
+    let mut stack = Stack::start(plan, |_| {}).await?;
+    for number in 2..=arguments.order_processors {
+        stack.start_order_processor(number).await?;
+    }
     let run = measure(arguments, &stack, &sink, &topic_prefix, mode, round).await;
     if run.is_err() {
         // Its logs are what explains it.
@@ -125,19 +131,19 @@ async fn measure(
     tokio::time::sleep(TAIL).await;
     sink.settled(warm_up.sampled * SPANS).await?;
 
-    let before = usages(stack);
+    let before = usages(stack, arguments.order_processors);
     let pace = match arguments.rate {
         Some(rate) => Pace::Rate(rate),
         None => Pace::InFlight(arguments.in_flight),
     };
     let outcome = post(arguments.orders, pace).await?;
     tokio::time::sleep(TAIL).await;
-    let after = usages(stack);
+    let after = usages(stack, arguments.order_processors);
     let sampled = warm_up.sampled + outcome.sampled;
     let counts = sink.settled(sampled * SPANS).await?;
 
     let orders = arguments.orders as f64;
-    let processes = SERVICES.iter().zip(before.into_iter().zip(after));
+    let processes = before.into_iter().zip(after);
     let mut latency = BTreeMap::new();
     for (what, summary) in [
         (["accept p50", "accept p99"], outcome.accept.summary()),
@@ -157,7 +163,7 @@ async fn measure(
         round,
         rate: orders / outcome.seconds,
         processes: processes
-            .map(|(name, (before, after))| Process {
+            .map(|((name, before), (_, after))| Process {
                 name,
                 cpu: before
                     .zip(after)
@@ -201,9 +207,21 @@ async fn post(target: &Target, orders: u64, pace: Pace, mode: Mode) -> anyhow::R
     Ok(outcome)
 }
 
-fn usages(stack: &Stack) -> Vec<Option<Usage>> {
-    SERVICES
-        .iter()
-        .map(|service| Usage::of(stack.child(service)?.id()?))
-        .collect()
+/// Of each service; those of several processes together, with the memory of the largest.
+fn usages(stack: &Stack, order_processors: u32) -> Vec<(&'static str, Option<Usage>)> {
+    let of = |name: &str| Usage::of(stack.child(name)?.id()?);
+    let further = (2..=order_processors).map(|number| of(&format!("order-processor-{number}")));
+    let processors = further.fold(of("order-processor"), |all, one| {
+        let (all, one) = all.zip(one)?;
+        Some(Usage {
+            cpu: all.cpu + one.cpu,
+            peak: all.peak.max(one.peak),
+            resident: all.resident.max(one.resident),
+        })
+    });
+    vec![
+        ("orders-api", of("orders-api")),
+        ("order-processor", processors),
+        ("payments", of("payments")),
+    ]
 }
