@@ -51,7 +51,8 @@ pub(crate) struct LoadArguments {
     /// URL of the orders API
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
     orders_api: String,
-    /// Where the status events are heard; localhost:19092 with docker compose
+    /// Where the status events are heard; localhost:19092 with docker compose.
+    /// KAFKA_SECURITY_PROTOCOL and what belongs to it count as for the services
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     brokers: String,
     /// The TOPIC_PREFIX of the services

@@ -7,6 +7,8 @@ use order_events::{OrderStatusChanged, Topics};
 use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use service::Environment;
+use service::kafka::Security;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,6 +38,9 @@ impl Statuses {
                 config.set(key, value);
             }
         }
+        let mut environment = Environment::of_process();
+        let security = Security::configure(&mut environment);
+        environment.finish(security)?.apply(&mut config);
         let ends = {
             let (config, topic) = (config.clone(), topic.clone());
             tokio::task::spawn_blocking(move || ends(&config, &topic)).await?
