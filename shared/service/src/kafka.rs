@@ -19,6 +19,7 @@ use order_events::Topics;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use std::fmt;
 use std::str::FromStr;
@@ -222,6 +223,11 @@ impl Membership {
 }
 
 impl ClientContext for Membership {
+    /// The record loop receives the same error, and says it.
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the Kafka client reports");
+    }
+
     fn stats(&self, statistics: Statistics) {
         self.lag.record(&statistics);
     }

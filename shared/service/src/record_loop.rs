@@ -13,12 +13,15 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka_otel::{ErrorType, TracedConsumer};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// First pause before a record that could not be settled is tried again; doubles up to
 /// [`MAX_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(15);
+/// How often the same error is said while there are no records.
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How long the record in hand may still take once the service shuts down.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -52,6 +55,7 @@ async fn take_records<E: Settlement>(
     handle: impl AsyncFn(&BorrowedMessage<'_>) -> Result<(), E>,
     shutdown: CancellationToken,
 ) -> Result<(), KafkaError> {
+    let mut errors = Errors::default();
     loop {
         let record = tokio::select! {
             biased;
@@ -59,7 +63,7 @@ async fn take_records<E: Settlement>(
             received = consumer.recv() => match received {
                 Ok(record) => record,
                 Err(error) => {
-                    wait_out(error, &shutdown).await?;
+                    errors.wait_out(error, &shutdown).await?;
                     continue;
                 }
             },
@@ -147,14 +151,87 @@ async fn leave(consumer: TracedConsumer<Membership>) {
     }
 }
 
-async fn wait_out(error: KafkaError, shutdown: &CancellationToken) -> Result<(), KafkaError> {
-    if let KafkaError::MessageConsumptionFatal(_) = error {
-        return Err(error);
+/// The errors that come in the place of records.
+///
+/// librdkafka queues one for each partition and try, faster than they would be taken with a pause
+/// for each: the records behind them would come hours late.
+#[derive(Default)]
+struct Errors {
+    pause_ended: Option<Instant>,
+    said: Option<(KafkaError, Instant)>,
+}
+
+impl Errors {
+    async fn wait_out(
+        &mut self,
+        error: KafkaError,
+        shutdown: &CancellationToken,
+    ) -> Result<(), KafkaError> {
+        if let KafkaError::MessageConsumptionFatal(_) = error {
+            return Err(error);
+        }
+        if self.calls_for_a_pause(Instant::now()) {
+            if self.is_news(&error, Instant::now()) {
+                tracing::warn!(%error, "no record from the broker; trying on");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(FIRST_BACKOFF) => {}
+                () = shutdown.cancelled() => {}
+            }
+            self.pause_ended = Some(Instant::now());
+        }
+        Ok(())
     }
-    tracing::warn!(%error, "no record from the broker; trying on");
-    tokio::select! {
-        () = tokio::time::sleep(FIRST_BACKOFF) => {}
-        () = shutdown.cancelled() => {}
+
+    /// After a pause everything that is queued is taken at once, for as long as the pause was.
+    fn calls_for_a_pause(&self, now: Instant) -> bool {
+        self.pause_ended
+            .is_none_or(|ended| now.duration_since(ended) >= FIRST_BACKOFF)
     }
-    Ok(())
+
+    /// Whether `error` is another than the last one, or has not been said for a while.
+    fn is_news(&mut self, error: &KafkaError, now: Instant) -> bool {
+        let is_known = self
+            .said
+            .as_ref()
+            .is_some_and(|(said, at)| said == error && now.duration_since(*at) < SAID_AGAIN_AFTER);
+        if !is_known {
+            self.said = Some((error.clone(), now));
+        }
+        !is_known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: RDKafkaErrorCode) -> KafkaError {
+        KafkaError::MessageConsumption(code)
+    }
+
+    #[test]
+    fn an_error_is_said_when_it_is_new_and_now_and_then() {
+        let missing = error(RDKafkaErrorCode::UnknownTopicOrPartition);
+        let down = error(RDKafkaErrorCode::AllBrokersDown);
+        let start = Instant::now();
+        let mut errors = Errors::default();
+        assert!(errors.is_news(&missing, start));
+        assert!(!errors.is_news(&missing, start + SAID_AGAIN_AFTER / 2));
+        assert!(errors.is_news(&missing, start + SAID_AGAIN_AFTER));
+        assert!(errors.is_news(&down, start + SAID_AGAIN_AFTER));
+        assert!(errors.is_news(&missing, start + SAID_AGAIN_AFTER));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_errors_cost_one_pause() {
+        let shutdown = CancellationToken::new();
+        let mut errors = Errors::default();
+        let start = Instant::now();
+        for _ in 0..1_000 {
+            let missing = error(RDKafkaErrorCode::UnknownTopicOrPartition);
+            errors.wait_out(missing, &shutdown).await.unwrap();
+        }
+        assert_eq!(start.elapsed(), FIRST_BACKOFF);
+    }
 }

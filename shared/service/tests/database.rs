@@ -6,6 +6,8 @@
     reason = "only tests call these"
 )]
 
+#[cfg(not(feature = "tls"))]
+use service::Environment;
 use service::database::{ConnectError, Database};
 use service::testing::{databases, nowhere};
 use std::time::{Duration, Instant};
@@ -193,5 +195,25 @@ async fn a_wrong_password_is_said_and_not_shown() {
         let said = everything(failure(url.as_str()).await);
         assert!(said.contains("password authentication failed"), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn a_build_without_tls_refuses_a_url_that_needs_it() {
+    for (mode, is_refused) in [
+        ("sslmode=verify-full&sslrootcert=ca.pem", true),
+        ("sslmode=require", true),
+        ("sslmode=prefer", false),
+        ("application_name=require", false),
+    ] {
+        let url = format!("postgres://app:hunter2@db/orders?{mode}");
+        let mut environment = Environment::from_fn(|_| Some(url.clone()));
+        let read = Database::configure(&mut environment, "orders-api");
+        assert!(!format!("{read:?}").contains("hunter2"));
+        let said = environment.finish(read).map_err(|error| error.to_string());
+        let refusal = "the environment cannot be used:\n  DATABASE_URL: sslmode: this program was \
+                       built without TLS: build it with --features tls";
+        assert_eq!(said.err(), is_refused.then(|| refusal.to_owned()), "{mode}");
     }
 }

@@ -5,15 +5,21 @@
 //! is read in `settings`.
 
 use std::fs;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
+use axum::body::Bytes;
+use axum::http::{Request, Response};
 use hyper_tls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use native_tls::{Certificate, Identity, TlsConnector};
+use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{WithHttpConfig, WithTonicConfig};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::settings::{PemFile, Tls};
+use crate::{client_error, losses};
 
 /// Why there is no exporter over TLS.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +63,44 @@ pub(crate) fn http<B: WithHttpConfig>(builder: B, tls: &Tls) -> Result<B, TlsErr
     .join()
     .map_err(|_| TlsError::Client("its thread panicked".to_owned()))?
     .map_err(|error| TlsError::Client(error.to_string()))?;
-    Ok(builder.with_http_client(client))
+    Ok(builder.with_http_client(Https {
+        client,
+        said: Mutex::new(None),
+    }))
+}
+
+/// Says why a request failed: the exporter makes `network error` of a certificate that has expired.
+#[derive(Debug)]
+struct Https {
+    client: reqwest::blocking::Client,
+    said: Mutex<Option<Instant>>,
+}
+
+#[tonic::async_trait]
+impl HttpClient for Https {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let sent = self.client.send_bytes(request).await;
+        sent.map_err(|error| match error.downcast::<reqwest::Error>() {
+            Ok(error) => {
+                // The URL may hold a password.
+                let error = error.without_url();
+                self.say(&client_error::chain(&error));
+                error.into()
+            }
+            Err(error) => error,
+        })
+    }
+}
+
+impl Https {
+    fn say(&self, reason: &str) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|last| last.elapsed() >= losses::REMINDER) {
+            *said = Some(Instant::now());
+            drop(said);
+            tracing::warn!(target: losses::TARGET, "no export over HTTPS: {reason}");
+        }
+    }
 }
 
 /// `builder` with a channel for `tls`, which connects when it is first used.

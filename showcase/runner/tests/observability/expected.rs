@@ -55,10 +55,16 @@ impl Expected {
         self
     }
 
+    /// The difference unless `trace` is this.
+    pub(crate) fn matches(&self, trace: &Trace) -> Result<(), String> {
+        trace_tree::compare(&self.text, trace)
+            .map_err(|mismatch| format!("{}:\n{mismatch}", self.name))
+    }
+
     /// Fails with the difference unless `trace` is this.
     pub(crate) fn assert(&self, trace: &Trace) {
-        if let Err(mismatch) = trace_tree::compare(&self.text, trace) {
-            panic!("{}:\n{mismatch}", self.name);
+        if let Err(difference) = self.matches(trace) {
+            panic!("{difference}");
         }
     }
 }
