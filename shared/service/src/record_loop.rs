@@ -72,11 +72,11 @@ async fn take_records<E: Settlement>(
             shutdown.cancelled().await;
             tokio::time::sleep(GRACE).await;
         };
-        let settled = tokio::select! {
+        let is_settled = tokio::select! {
             settled = settle(consumer, &record, &handle, &shutdown) => settled,
             () = grace => false,
         };
-        if !settled {
+        if !is_settled {
             tracing::warn!(
                 topic = record.topic(),
                 partition = record.partition(),
@@ -85,7 +85,7 @@ async fn take_records<E: Settlement>(
             );
             return Ok(());
         }
-        commit(consumer, &record);
+        settled(consumer, &record);
     }
 }
 
@@ -118,18 +118,15 @@ async fn settle<E: Settlement>(
     }
 }
 
-fn commit(consumer: &TracedConsumer<Membership>, record: &BorrowedMessage<'_>) {
-    let committed = consumer
-        .consumer()
-        .store_offset_from_message(record)
-        .and_then(|()| consumer.consumer().commit_consumer_state(CommitMode::Async));
-    if let Err(error) = committed {
+/// Lets the record's offset be committed, which the client does every 250 ms.
+fn settled(consumer: &TracedConsumer<Membership>, record: &BorrowedMessage<'_>) {
+    if let Err(error) = consumer.consumer().store_offset_from_message(record) {
         // The partition may have moved on to another member, which then sees the record again.
         tracing::warn!(%error, "offset not committed");
     }
 }
 
-/// The commits so far were asynchronous; going without waiting would have their records come again.
+/// The last offsets may not be committed yet; going without that would have their records come again.
 async fn leave(consumer: TracedConsumer<Membership>) {
     let (left, leaving) = oneshot::channel();
     // A thread of its own, because both steps block, and without a broker for as long as a session
