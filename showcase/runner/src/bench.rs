@@ -19,6 +19,7 @@ mod pipeline;
 mod produce;
 mod report;
 mod run;
+mod soak;
 mod span_count;
 mod summary;
 
@@ -28,6 +29,7 @@ use hop::HopArguments;
 use mode::Mode;
 use pipeline::PipelineArguments;
 use run::Run;
+use soak::SoakArguments;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -45,6 +47,8 @@ enum What {
     /// The whole pipeline, HTTP to Kafka to payment to status: orders a second, and processor time
     /// an order of each service
     Pipeline(PipelineArguments),
+    /// The pipeline at a constant rate for a long time: orders and traces lost, and memory that grows
+    Soak(SoakArguments),
 }
 
 /// What both take.
@@ -98,6 +102,9 @@ pub(crate) async fn run(arguments: BenchArguments) -> anyhow::Result<()> {
     let (common, of_what) = match &arguments.what {
         What::Hop(hop) => (hop.common.clone(), "hop"),
         What::Pipeline(pipeline) => (pipeline.common.clone(), "pipeline"),
+        What::Soak(soak) => {
+            return soak::run(soak, bench.program(), bench.folder(), shutdown).await;
+        }
     };
     let outcome = tokio::select! {
         biased;
@@ -107,6 +114,7 @@ pub(crate) async fn run(arguments: BenchArguments) -> anyhow::Result<()> {
             match &arguments.what {
                 What::Hop(arguments) => hop::run(arguments, &mut bench).await,
                 What::Pipeline(arguments) => pipeline::run(arguments, &mut bench).await,
+                What::Soak(_) => Ok(()),
             }
         } => outcome,
     };

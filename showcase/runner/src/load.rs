@@ -5,13 +5,13 @@
 //! services' group: asking the services would be a load of its own.
 
 pub(crate) mod driver;
+pub(crate) mod joined;
 pub(crate) mod latency;
+pub(crate) mod report;
 pub(crate) mod schedule;
 
-mod joined;
 mod ledger;
 mod mix;
-mod report;
 mod statuses;
 
 use anyhow::bail;

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two traces that are looked for.
 const INTERVAL: Duration = Duration::from_millis(50);
+/// Traces that wait to be looked for; what comes beyond is not asked for.
+const WAITING: usize = 200;
 /// How long the spans of an order may take: its processes export every few seconds.
 const LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(500);
@@ -37,14 +39,18 @@ impl JoinedCheck {
             eprintln!("no query API answers at {viewer}: whether traces join is not checked");
             return None;
         }
-        // Room for one: what comes while a look is not yet due is not asked for.
-        let (questions, mut asked_for) = mpsc::channel::<String>(1);
+        let (questions, mut asked_for) = mpsc::channel::<String>(WAITING);
         let over = CancellationToken::new();
         let is_over = over.clone();
         let checking = tokio::spawn(async move {
             let mut looks = JoinSet::new();
             let mut result = Asked::default();
-            while let Some(Some(trace_id)) = is_over.run_until_cancelled(asked_for.recv()).await {
+            loop {
+                // Those that wait are asked for even when it is over.
+                let next = is_over.run_until_cancelled(asked_for.recv()).await;
+                let Some(trace_id) = next.flatten().or_else(|| asked_for.try_recv().ok()) else {
+                    break;
+                };
                 let query = query.clone();
                 looks.spawn(async move { joins(&query, &trace_id).await });
                 while let Some(look) = looks.try_join_next() {

@@ -161,6 +161,38 @@ async fn the_pipeline_is_measured_with_every_span() {
     assert_eq!(names, ["orders-api", "order-processor", "payments"]);
 }
 
+#[tokio::test]
+async fn a_soak_asks_for_every_trace() {
+    let output = bench(&[
+        "soak",
+        "--rate=10",
+        "--duration=3s",
+        "--mode=100%",
+        "--order-processors=2",
+        "--json",
+    ])
+    .await;
+    let report = json_of(&output);
+    assert!(output.status.success(), "{report:#}");
+    assert_eq!(report["load"]["finished"], json!(30));
+    assert_eq!(report["load"]["sampled"], json!(30));
+    assert_eq!(report["load"]["traces"], json!({"asked": 30, "joined": 30}));
+    if cfg!(target_os = "linux") {
+        let memory = report["memory"].as_array().expect("them");
+        let names: Vec<&str> = memory
+            .iter()
+            .filter_map(|process| process["process"].as_str())
+            .collect();
+        let expected = [
+            "orders-api",
+            "order-processor",
+            "payments",
+            "order-processor-2",
+        ];
+        assert_eq!(names, expected);
+    }
+}
+
 /// `load` against the stack that tests share.
 fn load(world: &World, arguments: &[&str]) -> Command {
     let mut command = throughline(&["load", "--json"]);
