@@ -113,6 +113,9 @@ impl PartArguments {
             config
                 .set("group.id", "throughline-bench")
                 .set("enable.auto.commit", "false")
+                // A client that takes records more slowly than they are fetched would be measured by
+                // how long librdkafka pauses behind a full queue: a second unless told otherwise.
+                .set("fetch.queue.backoff.ms", "5")
                 .set("auto.offset.reset", "earliest");
         } else {
             config
