@@ -15,7 +15,7 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use crate::client::{Client, Record};
 use crate::error_type::Failure;
-use crate::metrics::Stopwatch;
+use crate::metrics::{Metrics, Stopwatch};
 use crate::semconv::Operation;
 
 /// As many records are remembered for the next commit's links as a span of the SDK has links. The
@@ -72,8 +72,8 @@ struct Covered {
 struct Began(Stopwatch, SystemTime);
 
 impl Began {
-    fn now() -> Self {
-        Self(Stopwatch::start(), opentelemetry::time::now())
+    fn now(metrics: &Metrics) -> Self {
+        Self(metrics.start(), opentelemetry::time::now())
     }
 }
 
@@ -102,7 +102,11 @@ impl CommitTracer {
         if is_empty(result) || Context::current().is_telemetry_suppressed() {
             return;
         }
-        self.settled(&positions(offsets), Began::now(), result);
+        self.settled(
+            &positions(offsets),
+            Began::now(&self.client.metrics),
+            result,
+        );
     }
 
     /// A record is about to be processed.
@@ -136,7 +140,7 @@ impl CommitTracer {
         offsets: Option<&TopicPartitionList>,
         call: impl FnOnce() -> KafkaResult<()>,
     ) -> KafkaResult<()> {
-        let began = Began::now();
+        let began = Began::now(&self.client.metrics);
         let result = call();
         if !is_empty(&result) && !Context::current().is_telemetry_suppressed() {
             let positions = offsets.map(positions).unwrap_or_default();

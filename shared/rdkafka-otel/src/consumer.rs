@@ -19,7 +19,7 @@ use crate::carrier::RecordHeaders;
 use crate::client::Record;
 use crate::commit::CommitTracer;
 use crate::error_type::{ErrorType, Failure};
-use crate::metrics::{Metrics, Stopwatch};
+use crate::metrics::Stopwatch;
 use crate::parent::Parent;
 use crate::process::{ProcessSpan, ProcessTracer};
 use crate::semconv::Operation;
@@ -121,16 +121,16 @@ impl<C: ConsumerContext + 'static> TracedConsumer<C> {
     ///
     /// Safe: a record is either returned or left for the next call.
     pub async fn recv(&self) -> KafkaResult<BorrowedMessage<'_>> {
-        let began = Stopwatch::start();
+        let metrics = &self.tracer.client().metrics;
+        let began = metrics.start();
         let started = self.has_poll_spans.then(opentelemetry::time::now);
         let received = self.consumer.recv().await;
+        let is_told = metrics.are_kept() || self.has_poll_spans;
         // The end of a partition is told as an error, and is none.
-        if matches!(received, Err(KafkaError::PartitionEOF(_)))
-            || Context::current().is_telemetry_suppressed()
+        if is_told
+            && !matches!(received, Err(KafkaError::PartitionEOF(_)))
+            && !Context::current().is_telemetry_suppressed()
         {
-            return received;
-        }
-        if Metrics::ARE_KEPT || self.has_poll_spans {
             self.received(&received, began, started);
         }
         received

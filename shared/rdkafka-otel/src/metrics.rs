@@ -28,17 +28,18 @@ const WAIT_BUCKETS: [f64; 18] = [
     3600.0, 14400.0, 86400.0,
 ];
 
-/// When an operation began.
+/// When an operation began, if that is to be counted.
 #[derive(Clone, Copy)]
-pub(crate) struct Stopwatch(Instant);
+pub(crate) struct Stopwatch(Option<Instant>);
 
 impl Stopwatch {
-    pub(crate) fn start() -> Self {
-        Self(Instant::now())
+    fn seconds(self) -> f64 {
+        self.0.map_or(0.0, |began| began.elapsed().as_secs_f64())
     }
 }
 
 pub(crate) struct Metrics {
+    are_kept: bool,
     operation_duration: Histogram<f64>,
     process_duration: Histogram<f64>,
     sent: Counter<u64>,
@@ -51,16 +52,16 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Whether topics must be known for labels.
-    pub(crate) const ARE_KEPT: bool = true;
-
     pub(crate) fn new(
         scope: &InstrumentationScope,
         consumer_group: Option<&Arc<str>>,
         server: Option<&(Arc<str>, u16)>,
     ) -> Self {
-        let meter = global::meter_provider().meter_with_scope(scope.clone());
+        let provider = global::meter_provider();
+        let meter = provider.meter_with_scope(scope.clone());
         Self {
+            // The API's own provider has no state, and keeps nothing.
+            are_kept: size_of_val(&*provider) > 0,
             operation_duration: meter
                 .f64_histogram("messaging.client.operation.duration")
                 .with_unit("s")
@@ -110,6 +111,15 @@ impl Metrics {
         }
     }
 
+    /// Whether anybody counts: clocks are not read, and labels not put together, for nobody.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.are_kept
+    }
+
+    pub(crate) fn start(&self) -> Stopwatch {
+        Stopwatch(self.are_kept.then(Instant::now))
+    }
+
     /// The labels of everything that is counted of a topic.
     pub(crate) fn labels(&self, topic: &Arc<str>) -> Labels {
         let of = |operation: &'static str| self.common(operation, Some(topic));
@@ -139,7 +149,10 @@ impl Metrics {
         began: Stopwatch,
         error: Option<&Cow<'static, str>>,
     ) {
-        let seconds = began.0.elapsed().as_secs_f64();
+        if !self.are_kept {
+            return;
+        }
+        let seconds = began.seconds();
         let histogram = &self.operation_duration;
         match topic {
             Some(topic) if operation.name == Operation::POLL.name => {
@@ -157,7 +170,10 @@ impl Metrics {
 
     /// A send has ended.
     pub(crate) fn sent(&self, topic: &Topic, began: Stopwatch, error: Option<&Cow<'static, str>>) {
-        let seconds = began.0.elapsed().as_secs_f64();
+        if !self.are_kept {
+            return;
+        }
+        let seconds = began.seconds();
         said(&topic.labels.send, error, |labels| self.sent.add(1, labels));
         said(&topic.labels.send_timed, error, |labels| {
             self.operation_duration.record(seconds, labels);
@@ -175,7 +191,10 @@ impl Metrics {
         began: Stopwatch,
         error: Option<&Cow<'static, str>>,
     ) {
-        let seconds = began.0.elapsed().as_secs_f64();
+        if !self.are_kept {
+            return;
+        }
+        let seconds = began.seconds();
         said(&topic.labels.process, error, |labels| {
             self.process_duration.record(seconds, labels);
         });

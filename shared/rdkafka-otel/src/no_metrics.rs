@@ -13,27 +13,26 @@ use crate::topic::Topic;
 #[derive(Clone, Copy)]
 pub(crate) struct Stopwatch;
 
-impl Stopwatch {
-    pub(crate) fn start() -> Self {
-        Self
-    }
-}
-
 #[derive(Default)]
 pub(crate) struct Labels;
 
 pub(crate) struct Metrics;
 
 impl Metrics {
-    /// Whether topics must be known for labels.
-    pub(crate) const ARE_KEPT: bool = false;
-
     pub(crate) fn new(
         _: &InstrumentationScope,
         _: Option<&Arc<str>>,
         _: Option<&(Arc<str>, u16)>,
     ) -> Self {
         Self
+    }
+
+    pub(crate) fn are_kept(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn start(&self) -> Stopwatch {
+        Stopwatch
     }
 
     pub(crate) fn labels(&self, _: &Arc<str>) -> Labels {

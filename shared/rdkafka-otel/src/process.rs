@@ -19,7 +19,7 @@ use crate::carrier::RecordHeaders;
 use crate::client::{Client, Record};
 use crate::commit::CommitTracer;
 use crate::error_type::{ErrorType, Failure, panic_message};
-use crate::metrics::{Metrics, Stopwatch};
+use crate::metrics::Stopwatch;
 use crate::parent::{Parent, Placement};
 use crate::propagation::{Missing, valid_span};
 use crate::queue_wait::QueueWait;
@@ -196,7 +196,7 @@ impl ProcessTracer {
                 unfinished: None,
             };
         }
-        let began = Stopwatch::start();
+        let began = self.client.metrics.start();
         let started = opentelemetry::time::now();
         let wait = QueueWait::of(message.timestamp(), started);
 
@@ -244,7 +244,10 @@ impl ProcessTracer {
             .collect();
 
         let client = &self.client;
-        let mut topic = Metrics::ARE_KEPT.then(|| client.topic(message.topic()));
+        let mut topic = client
+            .metrics
+            .are_kept()
+            .then(|| client.topic(message.topic()));
         if let Some(topic) = &topic {
             if self.counts_received {
                 client.metrics.consumed(topic);

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::{Client, Record, partition_id};
 use crate::error_type::Failure;
-use crate::metrics::{Metrics, Stopwatch};
+use crate::metrics::Stopwatch;
 use crate::semconv::{self, Operation};
 use crate::topic::Topic;
 
@@ -60,8 +60,11 @@ impl SendTracer {
             return SendSpan(None);
         }
         let client = &self.client;
-        let began = Stopwatch::start();
-        let mut topic = Metrics::ARE_KEPT.then(|| client.topic(record.topic));
+        let began = client.metrics.start();
+        let mut topic = client
+            .metrics
+            .are_kept()
+            .then(|| client.topic(record.topic));
         let builder = SpanBuilder::default().with_kind(SpanKind::Producer);
         let span = client.start(
             Operation::SEND,
@@ -90,7 +93,7 @@ impl SendTracer {
         *headers = (carried.count() > 0).then_some(carried);
 
         let span = span.is_recording().then_some(span);
-        if span.is_none() && !Metrics::ARE_KEPT {
+        if span.is_none() && !client.metrics.are_kept() {
             return SendSpan(None);
         }
         SendSpan(Some(Unfinished {
