@@ -60,34 +60,38 @@ fn parse_trimmed(value: &[u8]) -> Option<(TraceId, SpanId, TraceFlags)> {
     ))
 }
 
-/// What stands for a byte that is no lower-case hexadecimal digit.
-const NO_DIGIT: u8 = 0xff;
-
-const DIGITS: [u8; 256] = {
-    let mut digits = [NO_DIGIT; 256];
-    let mut value = 0;
-    while value < 16 {
-        digits[b"0123456789abcdef"[value as usize] as usize] = value;
-        value += 1;
-    }
-    digits
-};
-
-/// The number that `LENGTH` digits from `start` on are. Bad digits are only looked for at the end,
-/// so that the loop has no branch.
+/// The number that `LENGTH` digits from `start` on are: two, or a multiple of eight. Bad digits are
+/// only looked for at the end, so that nothing branches on the way.
 fn hex<const LENGTH: usize>(text: &[u8; TRACEPARENT_LENGTH], start: usize) -> Option<u128> {
     let digits = text.get(start..start + LENGTH)?;
-    let (mut number, mut seen) = (0_u128, 0);
-    for eight in digits.chunks(8) {
-        let mut part = 0_u32;
-        for digit in eight {
-            let digit = DIGITS[usize::from(*digit)];
-            seen |= digit;
-            part = part << 4 | u32::from(digit & 0xf);
-        }
-        number = number << (4 * eight.len()) | u128::from(part);
+    let (mut number, mut are_digits) = (0_u128, true);
+    for some in digits.chunks(8) {
+        let mut eight = [b'0'; 8];
+        eight[8 - some.len()..].copy_from_slice(some);
+        let (part, are) = eight_from_digits(u64::from_be_bytes(eight));
+        number = number << 32 | u128::from(part);
+        are_digits &= are;
     }
-    (seen < 16).then_some(number)
+    are_digits.then_some(number)
+}
+
+const EACH: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x80 * EACH;
+
+/// The number that eight digits side by side in one register are, and whether all of them are
+/// lower-case hexadecimal digits.
+fn eight_from_digits(digits: u64) -> (u32, bool) {
+    // The high bit of each byte that is `least` or more, of those that have none of their own.
+    let reaches = |least: u8| (digits & !HIGH) + u64::from(0x80 - least) * EACH;
+    let numbers = reaches(b'0') & !reaches(b'9' + 1);
+    let letters = reaches(b'a') & !reaches(b'f' + 1);
+    let are_digits = (numbers | letters) & !digits & HIGH == HIGH;
+    // `a` is 0x61: nine more than its low half byte.
+    let mut halves = (digits & (0x0f * EACH)) + 9 * ((letters & HIGH) >> 7);
+    halves = (halves | halves >> 4) & 0x00ff_00ff_00ff_00ff;
+    halves = (halves | halves >> 8) & 0x0000_ffff_0000_ffff;
+    halves = (halves | halves >> 16) & 0xffff_ffff;
+    (halves as u32, are_digits)
 }
 
 /// Writes the `traceparent` of a span context.
