@@ -36,9 +36,6 @@ pub use trace_tree::{
 use crate::native;
 use crate::send::{Outgoing, SendTracer};
 
-/// Whether the feature `metrics` is on. In a workspace it may be on because another package wants it.
-pub const HAS_METRICS: bool = cfg!(feature = "metrics");
-
 /// Spans that are kept in memory when they end.
 #[derive(Clone, Debug)]
 pub struct Capture {
