@@ -84,7 +84,7 @@ enum Service {
 /// The whole of the program's `main`.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match runtime(&cli) {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
@@ -109,6 +109,16 @@ pub fn main() -> ExitCode {
         };
         outcome.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
     })
+}
+
+fn runtime(cli: &Cli) -> std::io::Result<tokio::runtime::Runtime> {
+    match cli.command {
+        // One loop: a timer on another thread would wake two for each of its ticks.
+        Some(Command::Part(_)) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build(),
+        _ => tokio::runtime::Runtime::new(),
+    }
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
